@@ -1,0 +1,102 @@
+# The C micro-kernels (src/kernel_table.h, src/cpu.h) as Cython sees them.
+cdef extern from "cpu.h" nogil:
+    enum: FASTCONV_ISAS
+    ctypedef struct fastconv_caches:
+        Py_ssize_t l1, l2
+    unsigned int fastconv_cpu_features()
+    fastconv_caches fastconv_cpu_caches()
+    unsigned long long fastconv_flush_denormals()
+    void fastconv_restore_mode(unsigned long long mode)
+
+cdef extern from "kernel_table.h" nogil:
+    enum: FASTCONV_F32, FASTCONV_F64
+
+    ctypedef struct fastconv_conv_args:
+        Py_ssize_t pixels, columns
+        const void **in_ "in"
+        void **out
+        Py_ssize_t in_offset, out_offset
+        Py_ssize_t runs, run_length
+        const Py_ssize_t *run_offset
+        const void *weights
+        Py_ssize_t weights_stride
+        const void *bias
+        int accumulate
+
+    ctypedef struct fastconv_grad_args:
+        Py_ssize_t pixels, rows, columns
+        const void **in_ "in"
+        Py_ssize_t in_offset
+        const void *dy
+        Py_ssize_t dy_stride
+        void *grad
+        Py_ssize_t grad_stride
+        int accumulate
+
+    ctypedef struct fastconv_depthwise_args:
+        Py_ssize_t pixels, channels
+        const void **in_ "in"
+        void **out
+        Py_ssize_t taps
+        const Py_ssize_t *tap_offset
+        const void *weights
+        Py_ssize_t weights_stride
+        const void *bias
+        int accumulate
+
+    ctypedef struct fastconv_depthwise_grad_args:
+        Py_ssize_t pixels, channels
+        const void **in_ "in"
+        const void *dy
+        Py_ssize_t dy_stride
+        Py_ssize_t taps
+        const Py_ssize_t *tap_offset
+        void *grad
+        Py_ssize_t grad_stride
+        int accumulate
+
+    ctypedef struct fastconv_pack_args:
+        Py_ssize_t rows, columns
+        const void *source
+        Py_ssize_t row_stride, column_stride
+        void *panel
+        Py_ssize_t panel_stride
+        int *finite
+
+    ctypedef struct fastconv_gather_args:
+        Py_ssize_t lead, pixels, tail
+        Py_ssize_t outer, inner
+        const void *x
+        Py_ssize_t column_stride, outer_stride, inner_stride
+        void *scratch
+        Py_ssize_t pixel_step, outer_step
+
+    ctypedef struct fastconv_add_args:
+        Py_ssize_t count
+        const void *term
+        void *sum
+
+    ctypedef struct fastconv_kernels:
+        const char *isa
+        const char *dtype
+        int itemsize, lanes
+        int conv_panel, grad_panel
+        int conv_rows, grad_rows
+        void (*conv)(const fastconv_conv_args *) noexcept nogil
+        void (*grad)(const fastconv_grad_args *) noexcept nogil
+        void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil
+        void (*depthwise_grad)(const fastconv_depthwise_grad_args *) noexcept nogil
+        void (*pack)(const fastconv_pack_args *) noexcept nogil
+        void (*gather)(const fastconv_gather_args *) noexcept nogil
+        void (*add)(const fastconv_add_args *) noexcept nogil
+        double (*fma_chain)(Py_ssize_t steps) noexcept nogil
+        int fma_width
+
+    const fastconv_kernels *fastconv_kernels_at(int isa, int dtype)
+    int fastconv_kernels_best(unsigned int allowed)
+
+# The table in use for a dtype: the widest instruction set that the CPU has and FASTCONV_ISA allows.
+cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil
+cdef fastconv_caches caches() noexcept nogil
+cdef unsigned long long flush_denormals() noexcept nogil
+cdef void restore_mode(unsigned long long mode) noexcept nogil

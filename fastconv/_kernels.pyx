@@ -1,0 +1,95 @@
+"""The table of micro-kernels in use, and a view of all of them for tests and benchmarks."""
+import os
+import time
+
+_NAMES = ("portable", "avx2", "avx512", "neon")
+
+cdef int _isa = 0
+cdef fastconv_caches _caches = fastconv_cpu_caches()
+
+
+cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil:
+    return fastconv_kernels_at(_isa, dtype)
+
+
+cdef fastconv_caches caches() noexcept nogil:
+    return _caches
+
+
+cdef unsigned long long flush_denormals() noexcept nogil:
+    return fastconv_flush_denormals()
+
+
+cdef void restore_mode(unsigned long long mode) noexcept nogil:
+    fastconv_restore_mode(mode)
+
+
+def available():
+    """Names of the instruction sets that this build and this CPU both have, narrowest first."""
+    features = fastconv_cpu_features()
+    return [name for isa, name in enumerate(_NAMES)
+            if features >> isa & 1 and fastconv_kernels_at(isa, FASTCONV_F32) != NULL]
+
+
+def cache_sizes():
+    """Bytes of the L1 and L2 data cache of one core, as the block sizes take them."""
+    return {"l1": _caches.l1, "l2": _caches.l2}
+
+
+def current():
+    """Name of the instruction set in use."""
+    return _NAMES[_isa]
+
+
+def use(name=None):
+    """Use instruction set `name`, or the best there is, for every call from now on.
+
+    Not for use while another thread computes.
+
+    Raises
+    ------
+    ValueError
+        If this build or this CPU has no such instruction set.
+    """
+    global _isa
+    if name is None:
+        _isa = fastconv_kernels_best(~0u)
+    elif name in available():
+        _isa = _NAMES.index(name)
+    else:
+        raise ValueError(f"FASTCONV_ISA must be one of {', '.join(available())}, got {name!r}")
+
+
+def tables():
+    """Every usable kernel: a dict for each instruction set and dtype, with addresses as ints."""
+    found = []
+    cdef const fastconv_kernels *t
+    for name in available():
+        for dtype in (FASTCONV_F32, FASTCONV_F64):
+            t = fastconv_kernels_at(_NAMES.index(name), dtype)
+            found.append({
+                "isa": t.isa.decode(), "dtype": t.dtype.decode(), "lanes": t.lanes,
+                "conv_panel": t.conv_panel, "grad_panel": t.grad_panel,
+                "conv_rows": t.conv_rows, "grad_rows": t.grad_rows,
+                "conv": <size_t> t.conv, "grad": <size_t> t.grad,
+                "depthwise": <size_t> t.depthwise, "depthwise_grad": <size_t> t.depthwise_grad,
+                "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
+            })
+    return found
+
+
+def measure_fma_peak(dtype="float32", seconds=0.05):
+    """FLOP/s that one thread reaches on nothing but fused multiply-adds in registers."""
+    cdef const fastconv_kernels *t = kernels_for(FASTCONV_F32 if dtype == "float32" else FASTCONV_F64)
+    cdef Py_ssize_t steps = 20000
+    best = 0.0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        with nogil:
+            t.fma_chain(steps)
+        best = max(best, 2.0 * steps * t.fma_width / (time.perf_counter() - start))
+    return best
+
+
+use(os.environ.get("FASTCONV_ISA") or None)

@@ -1,0 +1,5 @@
+# The direct sum, for the forward pass and dL/dx: see direct.pyx.
+from fastconv.plan cimport Plan, Tensor
+
+cdef void run_direct(
+    const Plan *plan, const Tensor *x, const Tensor *w, const char *bias, char *out, char *workspace) noexcept nogil

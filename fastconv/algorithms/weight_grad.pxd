@@ -1,0 +1,5 @@
+# dL/dW, depthwise included: see weight_grad.pyx.
+from fastconv.plan cimport Plan, Tensor
+
+cdef void run_weight_grad(
+    const Plan *plan, const Tensor *x, const Tensor *dy, char *grad, char *workspace) noexcept nogil

@@ -1,0 +1,196 @@
+"""dL/dW: for every kernel row, a product of x's runs with dy, summed over pixels.
+
+    for each piece of the pixels and share of the panels (in parallel)
+        for each block of the piece
+            gather the input it reads
+            for each panel of dy, packed: grad kernel for each run of every kernel row
+    add the pieces in order
+
+Each block is summed from zero and added to its piece.  Blocks and pieces follow from the geometry,
+so the result is the same for any number of threads.
+"""
+from cython.parallel cimport prange, threadid
+
+from fastconv._kernels cimport (
+    fastconv_add_args, fastconv_depthwise_grad_args, fastconv_grad_args, fastconv_pack_args, flush_denormals,
+    restore_mode)
+from fastconv.blocks cimport (
+    Block, Phase, Source, Workspace, find_offsets, gather_block, locate_block, open_phase, open_workspace,
+    point_pixels, source_group)
+from fastconv.plan cimport Plan, Tensor, panel_start
+
+# Elements that one task adds up when the pieces are done.
+cdef Py_ssize_t SUM_CHUNK = 4096
+
+
+# One call of run_weight_grad, as its tasks see it.
+cdef struct Job:
+    const Plan *plan
+    const Tensor *x
+    const Tensor *dy
+    char *grad                  # the result, and the first piece
+    char *partials              # the other pieces
+    char *threads
+    Py_ssize_t elements         # of the result
+    bint dense                  # dy is C-contiguous
+
+
+cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
+    if piece == 0:
+        return job.grad
+    return job.partials + (piece - 1) * (job.plan.partial_bytes // (job.plan.pieces - 1))
+
+
+cdef void pack_dy(
+    const Job *job, const Block *block, Py_ssize_t channel, Py_ssize_t channels, Py_ssize_t width, char *to,
+) noexcept nogil:
+    """`channels` of dy from `channel` on, for every pixel of the block: [pixels][width]."""
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    cdef fastconv_pack_args args
+    cdef Py_ssize_t image, row
+    cdef int finite             # no matter here: padding of x times an infinite dy is NaN
+    args.rows, args.columns = block.columns, channels
+    args.row_stride, args.column_stride = dy.column_stride, dy.channel_stride
+    args.panel_stride = width
+    args.finite = &finite
+    args.panel = to
+    for image in range(block.image, block.image + block.images):
+        for row in range(block.row, block.row + block.rows):
+            args.source = dy.data + plan.itemsize * (
+                image * dy.batch_stride + row * dy.row_stride + block.column * dy.column_stride
+                + channel * dy.channel_stride)
+            plan.kernels.pack(&args)
+            args.panel = <char *> args.panel + block.columns * width * plan.itemsize
+
+
+cdef inline char *dense_dy(const Job *job, const Block *block) noexcept nogil:
+    """First dy of a block whose pixels follow one another, or NULL if they do not."""
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    if not job.dense or plan.columns.blocks > 1:
+        return NULL
+    return dy.data + plan.itemsize * (block.image * dy.batch_stride + block.row * dy.row_stride)
+
+
+cdef void run_block(
+    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
+    Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
+) noexcept nogil:
+    """Add the share [first, end) of a block: units are kernel rows, fastest, panels and groups."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t size = plan.itemsize, total = plan.out_total, row_runs = phase.runs // plan.rows.taps
+    cdef Py_ssize_t unit, row, run, group, panel, start, packed = -1
+    cdef fastconv_grad_args args
+    args.pixels, args.rows = pixels, phase.run_length
+    args.in_ = work.reads
+    args.grad_stride = total
+    args.accumulate = accumulate
+    for unit in range(first, end):
+        row = unit % plan.rows.taps
+        panel = unit // plan.rows.taps % plan.panels
+        group = unit // (plan.rows.taps * plan.panels)
+        start = panel_start(plan, panel)
+        args.columns = min(plan.out_channels, panel_start(plan, panel + 1)) - start
+        if packed != unit // plan.rows.taps:
+            packed = unit // plan.rows.taps
+            args.dy = dense_dy(job, block)
+            args.dy_stride = total
+            if args.dy == NULL or plan.panels > 1 or plan.groups > 1 or total % plan.kernels.lanes:
+                args.dy = work.slice
+                args.dy_stride = panel_start(plan, panel + 1) - start
+                pack_dy(job, block, group * plan.out_channels + start, args.columns, args.dy_stride, work.slice)
+        for run in range(row * row_runs, (row + 1) * row_runs):
+            args.in_offset = work.offsets[run] + group * source_group(plan)
+            args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
+            plan.kernels.grad(&args)
+
+
+cdef void run_depthwise_block(
+    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
+    Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
+) noexcept nogil:
+    """Add the kernel rows [first, end) of a block, every channel for itself."""
+    cdef const Plan *plan = job.plan
+    cdef fastconv_depthwise_grad_args args
+    args.pixels, args.channels = pixels, plan.out_total
+    args.in_ = work.reads
+    args.dy = dense_dy(job, block)
+    args.dy_stride = plan.out_total
+    if args.dy == NULL:
+        args.dy = work.slice
+        args.dy_stride = plan.panel
+        pack_dy(job, block, 0, plan.out_total, plan.panel, work.slice)
+    args.taps = (end - first) * plan.columns.taps
+    args.tap_offset = work.offsets + first * plan.columns.taps
+    args.grad = grad + first * plan.columns.taps * plan.out_total * plan.itemsize
+    args.grad_stride = plan.out_total
+    args.accumulate = accumulate
+    plan.kernels.depthwise_grad(&args)
+
+
+cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
+    """One share of the units, over every block of one piece."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t share = task % plan.shares, piece = task // plan.shares
+    cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
+    cdef Py_ssize_t start = plan.blocks * piece // plan.pieces, stop = plan.blocks * (piece + 1) // plan.pieces
+    cdef Py_ssize_t index, pixels
+    cdef unsigned long long mode = flush_denormals()
+    cdef Workspace work
+    cdef Block block
+    cdef Source source
+    cdef Phase phase
+    open_workspace(plan, job.threads, thread, &work)
+    open_phase(plan, 0, 0, &phase)
+    for index in range(start, stop):
+        locate_block(plan, index, &block)
+        gather_block(plan, job.x, &block, work.scratch, &source)
+        pixels = point_pixels(plan, &block, &phase, &source, NULL, work.reads, NULL)
+        find_offsets(plan, &phase, &source, work.offsets)
+        if plan.depthwise:
+            run_depthwise_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
+        else:
+            run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
+    restore_mode(mode)
+
+
+cdef void add_pieces(const Job *job, Py_ssize_t chunk) noexcept nogil:
+    cdef const Plan *plan = job.plan
+    cdef unsigned long long mode = flush_denormals()
+    cdef fastconv_add_args args
+    cdef Py_ssize_t piece, start = chunk * SUM_CHUNK
+    args.count = min(SUM_CHUNK, job.elements - start)
+    args.sum = job.grad + start * plan.itemsize
+    for piece in range(1, plan.pieces):
+        args.term = piece_of(job, piece) + start * plan.itemsize
+        plan.kernels.add(&args)
+    restore_mode(mode)
+
+
+cdef void run_weight_grad(
+    const Plan *plan, const Tensor *x, const Tensor *dy, char *grad, char *workspace,
+) noexcept nogil:
+    """Run a WEIGHT_GRAD plan; `workspace` has plan.workspace_bytes."""
+    cdef Job job
+    cdef Py_ssize_t task, chunks
+    job.plan, job.x, job.dy, job.grad = plan, x, dy, grad
+    job.partials = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.threads = job.partials + plan.partial_bytes
+    job.elements = (plan.geometry.kernel_height * plan.geometry.kernel_width
+                    * (plan.geometry.in_channels // plan.groups) * plan.out_total)
+    job.dense = (
+        dy.channel_stride == 1 and dy.column_stride == plan.out_total
+        and dy.row_stride == plan.columns.out_size * dy.column_stride
+        and dy.batch_stride == plan.rows.out_size * dy.row_stride)
+    chunks = (job.elements + SUM_CHUNK - 1) // SUM_CHUNK if plan.pieces > 1 else 0
+    if plan.threads == 1:       # without the cost of opening a parallel region
+        for task in range(plan.tasks):
+            run_task(&job, task, 0)
+        for task in range(chunks):
+            add_pieces(&job, task)
+    else:
+        for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
+            run_task(&job, task, threadid())
+        for task in prange(chunks, num_threads=plan.threads, schedule="static"):
+            add_pieces(&job, task)

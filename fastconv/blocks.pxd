@@ -1,0 +1,41 @@
+# Blocks of output pixels and the input they read: see blocks.pyx.
+from fastconv.plan cimport Plan, Tensor
+
+# Part of the output: images x steps of the row axis x steps of the column axis.
+cdef struct Block:
+    Py_ssize_t image, images, row, rows, column, columns
+
+# Where the pixels of a block start to read, and how far apart its taps are.
+cdef struct Source:
+    char *data                  # scratch, or the first element the block could read in place
+    Py_ssize_t image_stride, row_stride, column_stride      # elements, between steps
+    Py_ssize_t row_pitch, column_pitch                      # elements, between scratch slots
+
+# Working memory of one thread.
+cdef struct Workspace:
+    char *scratch
+    const void **reads
+    void **writes
+    Py_ssize_t *offsets
+    char *slice
+
+# One phase: its taps along both axes, and the runs they make.
+cdef struct Phase:
+    Py_ssize_t row, column      # index along each axis
+    Py_ssize_t first_row, rows, first_column, columns   # taps
+    Py_ssize_t runs, run_length
+
+cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil
+cdef void open_phase(const Plan *plan, Py_ssize_t row, Py_ssize_t column, Phase *phase) noexcept nogil
+cdef void locate_block(const Plan *plan, Py_ssize_t index, Block *block) noexcept nogil
+cdef void gather_block(
+    const Plan *plan, const Tensor *x, const Block *block, char *scratch, Source *source) noexcept nogil
+cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
+cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
+cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil
+cdef Py_ssize_t point_pixels(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const void **reads,
+    void **writes) noexcept nogil
+cdef void find_offsets(
+    const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets) noexcept nogil
+cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil

@@ -1,0 +1,228 @@
+"""Blocks of output pixels: which they are, the input they read, and pointers to both.
+
+Everything irregular ends here (padding, strides, phases, views, groups): whoever computes sees, for
+each pixel, one pointer to read from, one to write to, and the same offset of a tap for all pixels.
+"""
+from libc.string cimport memset
+
+from fastconv._kernels cimport fastconv_gather_args
+from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor
+
+
+cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
+    """The working memory of a thread, of those that start at `threads`."""
+    cdef char *at = threads + thread * plan.thread_bytes
+    work.scratch = at
+    at += plan.scratch_bytes
+    work.reads = <const void **> at
+    at += plan.pointer_bytes
+    work.writes = <void **> at
+    at += plan.pointer_bytes
+    work.offsets = <Py_ssize_t *> at
+    at += plan.offset_bytes
+    work.slice = at
+
+
+cdef void open_phase(const Plan *plan, Py_ssize_t row, Py_ssize_t column, Phase *phase) noexcept nogil:
+    phase.row, phase.column = row, column
+    phase.first_row = plan.rows.phase_start[row]
+    phase.rows = plan.rows.phase_start[row + 1] - phase.first_row
+    phase.first_column = plan.columns.phase_start[column]
+    phase.columns = plan.columns.phase_start[column + 1] - phase.first_column
+    phase.runs = phase.rows * (1 if plan.merged else phase.columns)
+    phase.run_length = plan.in_channels * (phase.columns if plan.merged else 1)
+
+
+cdef void locate_block(const Plan *plan, Py_ssize_t index, Block *block) noexcept nogil:
+    """The block of this index: columns fastest, then rows, then images."""
+    cdef Py_ssize_t column = index % plan.columns.blocks
+    cdef Py_ssize_t row = index // plan.columns.blocks % plan.rows.blocks
+    block.column = column * plan.columns.block
+    block.columns = min(plan.columns.block, plan.columns.extent - block.column)
+    block.row = row * plan.rows.block
+    block.rows = min(plan.rows.block, plan.rows.extent - block.row)
+    block.image = index // (plan.columns.blocks * plan.rows.blocks) * plan.block_images
+    block.images = min(plan.block_images, plan.images - block.image)
+
+
+cdef inline Py_ssize_t slot_position(const Axis *axis, Py_ssize_t start, Py_ssize_t slot) noexcept nogil:
+    """Input position that a scratch slot of a block holds; outside the input it holds zeros."""
+    if axis.sparse:
+        return (start + slot // axis.taps) * axis.in_step + axis.tap_offset[slot % axis.taps]
+    return start * axis.in_step + axis.min_offset + slot
+
+
+cdef inline Py_ssize_t used_slots(const Axis *axis, Py_ssize_t steps) noexcept nogil:
+    """Slots that a block of `steps` fills."""
+    if axis.sparse:
+        return steps * axis.taps
+    return (steps - 1) * axis.in_step + axis.max_offset - axis.min_offset + 1
+
+
+cdef void gather_row(
+    const Plan *plan, fastconv_gather_args *args, const char *row, Py_ssize_t column_stride, const Block *block,
+    char *scratch,
+) noexcept nogil:
+    """One row of scratch, from the input row that starts at `row`; NULL is a row of padding."""
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t slots = used_slots(columns, block.columns)
+    cdef Py_ssize_t slot = 0, width, position, first, last
+    while slot < slots:
+        # Dense slots are one stretch of the input, sparse ones stand alone.
+        width = 1 if columns.sparse else slots
+        position = slot_position(columns, block.column, slot)
+        first = min(max(-position, 0), width)
+        last = max(min(columns.in_size - position, width), first) if row != NULL else first
+        args.lead, args.pixels, args.tail = first, last - first, width - last
+        args.x = row + (position + first) * column_stride * plan.itemsize if last > first else NULL
+        args.scratch = scratch + slot * plan.pixel_pitch * plan.itemsize
+        plan.kernels.gather(args)
+        slot += width
+
+
+cdef void gather_block(
+    const Plan *plan, const Tensor *x, const Block *block, char *scratch, Source *source,
+) noexcept nogil:
+    """Copy what the block reads into `scratch`, padded and dense, unless it can be read in place."""
+    cdef fastconv_gather_args args
+    cdef const Axis *rows = &plan.rows
+    cdef Py_ssize_t image, slot, position
+    cdef Py_ssize_t size = plan.itemsize
+    cdef char *base
+    cdef char *to
+    cdef char *row
+    if not plan.gathered:
+        source.image_stride = x.batch_stride
+        source.row_stride = rows.in_step * x.row_stride
+        source.column_stride = plan.columns.in_step * x.column_stride
+        source.row_pitch, source.column_pitch = x.row_stride, x.column_stride
+        source.data = x.data + size * (
+            block.image * x.batch_stride
+            + (block.row * rows.in_step + rows.min_offset) * x.row_stride
+            + (block.column * plan.columns.in_step + plan.columns.min_offset) * x.column_stride)
+        return
+    source.data = scratch
+    source.image_stride = plan.image_pitch
+    source.row_pitch, source.column_pitch = plan.row_pitch, plan.pixel_pitch
+    source.row_stride = plan.row_pitch * (rows.taps if rows.sparse else rows.in_step)
+    source.column_stride = plan.pixel_pitch * (plan.columns.taps if plan.columns.sparse else plan.columns.in_step)
+
+    args.column_stride = x.column_stride
+    args.pixel_step = plan.pixel_pitch
+    if not plan.depthwise:      # one plane a group
+        args.outer, args.inner = plan.groups, plan.in_channels
+        args.outer_stride, args.inner_stride = plan.in_channels * x.channel_stride, x.channel_stride
+        args.outer_step = plan.group_pitch
+    elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
+        args.outer, args.inner = plan.multiplier, plan.out_total
+        args.outer_stride, args.inner_stride = x.channel_stride, plan.multiplier * x.channel_stride
+        args.outer_step = plan.out_total
+    elif plan.multiplier > 1:   # each channel as often as it has filters
+        args.outer, args.inner = plan.in_total, plan.multiplier
+        args.outer_stride, args.inner_stride = x.channel_stride, 0
+        args.outer_step = plan.multiplier
+    else:
+        args.outer, args.inner = 1, plan.in_total
+        args.outer_stride, args.inner_stride = 0, x.channel_stride
+        args.outer_step = 0
+    for image in range(block.images):
+        base = x.data + (block.image + image) * x.batch_stride * size
+        to = scratch + image * plan.image_pitch * size
+        for slot in range(used_slots(rows, block.rows)):
+            position = slot_position(rows, block.row, slot)
+            row = base + position * x.row_stride * size if 0 <= position < rows.in_size else NULL
+            gather_row(plan, &args, row, x.column_stride, block, to + slot * plan.row_pitch * size)
+
+
+cdef Py_ssize_t phase_steps(const Axis *axis, Py_ssize_t phase, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+    """Of the steps [start, start + count) of a block, those that a phase has: some lack the last one."""
+    cdef Py_ssize_t extent = (axis.out_size - axis.phase_first[phase] + axis.out_step - 1) // axis.out_step
+    return max(min(extent - start, count), 0)
+
+
+cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil:
+    return phase_steps(&plan.rows, phase.row, block.row, block.rows)
+
+
+cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil:
+    return phase_steps(&plan.columns, phase.column, block.column, block.columns)
+
+
+cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil:
+    """Zero the block's rows of dL/dx before the phases, where some pixels belong to none."""
+    cdef Py_ssize_t first = block.row * plan.rows.out_step, column = block.column * plan.columns.out_step
+    cdef Py_ssize_t end = min((block.row + block.rows) * plan.rows.out_step, plan.rows.out_size)
+    cdef Py_ssize_t last = min((block.column + block.columns) * plan.columns.out_step, plan.columns.out_size)
+    cdef Py_ssize_t pixel = plan.out_total * plan.itemsize, image, row
+    for image in range(block.image, block.image + block.images):
+        for row in range(first, end):
+            memset(out + ((image * plan.rows.out_size + row) * plan.columns.out_size + column) * pixel, 0,
+                   (last - column) * pixel)
+
+
+cdef Py_ssize_t point_pixels(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const void **reads,
+    void **writes,
+) noexcept nogil:
+    """Pointers of every pixel that one phase has in the block; returns how many.
+
+    dL/dW, which only reads, passes NULL for `writes`.
+    """
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t size = plan.itemsize
+    cdef Py_ssize_t first_row = rows.phase_first[phase.row], first_column = columns.phase_first[phase.column]
+    cdef Py_ssize_t steps = phase_block_rows(plan, block, phase)
+    cdef Py_ssize_t across = phase_block_columns(plan, block, phase)
+    cdef Py_ssize_t read_step = source.column_stride * size
+    cdef Py_ssize_t write_step = columns.out_step * plan.out_total * size
+    cdef Py_ssize_t count = 0, image, row, column
+    cdef char *read
+    cdef char *write
+    for image in range(block.images):
+        for row in range(steps):
+            read = source.data + (image * source.image_stride + row * source.row_stride) * size
+            write = out + size * plan.out_total * (
+                ((block.image + image) * rows.out_size + first_row + (block.row + row) * rows.out_step)
+                * columns.out_size + first_column + block.column * columns.out_step)
+            for column in range(across):
+                reads[count] = read
+                if writes != NULL:
+                    writes[count] = write
+                count += 1
+                read += read_step
+                write += write_step
+    return count
+
+
+cdef Py_ssize_t tap_offset(
+    const Plan *plan, const Source *source, Py_ssize_t row_tap, Py_ssize_t column_tap,
+) noexcept nogil:
+    """Elements from a pixel's pointer to what it reads through a tap."""
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t down = rows.tap_offset[row_tap] - rows.min_offset
+    cdef Py_ssize_t right = columns.tap_offset[column_tap] - columns.min_offset
+    if plan.gathered and rows.sparse:
+        down = row_tap
+    if plan.gathered and columns.sparse:
+        right = column_tap
+    return down * source.row_pitch + right * source.column_pitch
+
+
+cdef void find_offsets(
+    const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets,
+) noexcept nogil:
+    """Where each run of the phase starts, from a pixel's pointer."""
+    cdef Py_ssize_t run
+    for run in range(phase.runs):
+        if plan.merged:
+            offsets[run] = tap_offset(plan, source, phase.first_row + run, phase.first_column)
+        else:
+            offsets[run] = tap_offset(plan, source, phase.first_row + run // phase.columns,
+                                      phase.first_column + run % phase.columns)
+
+
+cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil:
+    """Elements from a group's input to the next one's."""
+    return plan.group_pitch if plan.gathered else plan.in_channels

@@ -1,0 +1,7 @@
+# One call, from shapes and pointers to the result: see engine.pyx.
+from fastconv.geometry cimport Geometry
+from fastconv.plan cimport Op, Tensor
+
+cdef int execute(
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
+    int threads) noexcept nogil

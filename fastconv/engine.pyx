@@ -1,0 +1,45 @@
+"""One call, from shapes and pointers to the result, without the GIL: plan, workspace, algorithm."""
+from libc.stdlib cimport free, malloc
+
+from fastconv._kernels cimport kernels_for
+from fastconv.algorithms.depthwise cimport run_depthwise
+from fastconv.algorithms.direct cimport run_direct
+from fastconv.algorithms.weight_grad cimport run_weight_grad
+from fastconv.plan cimport WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries, make_plan
+
+
+cdef int execute(
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
+    int threads,
+) noexcept nogil:
+    """Compute a pass into `out`, C-contiguous; returns -1 if there is no memory for the workspace.
+
+    `first` and `second` are x and w, dy and w, or x and dy; nothing about the call is empty.
+    """
+    # Small calls stay off the heap.
+    cdef Py_ssize_t[128] few_entries
+    cdef char[4096] little_space
+    cdef Py_ssize_t *entries = few_entries
+    cdef char *workspace = little_space
+    cdef Plan plan
+    cdef int failed = 0
+    if axis_entries(g) > 128:
+        entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
+        if entries == NULL:
+            return -1
+    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, entries)
+    if plan.workspace_bytes > <Py_ssize_t> sizeof(little_space):
+        workspace = <char *> malloc(plan.workspace_bytes)
+    if workspace == NULL:
+        failed = -1
+    elif op == WEIGHT_GRAD:
+        run_weight_grad(&plan, first, second, out, workspace)
+    elif plan.depthwise:
+        run_depthwise(&plan, first, second, bias, out, workspace)
+    else:
+        run_direct(&plan, first, second, bias, out, workspace)
+    if workspace != little_space:
+        free(workspace)
+    if entries != few_entries:
+        free(entries)
+    return failed

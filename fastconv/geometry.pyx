@@ -1,0 +1,252 @@
+"""Arguments to shapes: every number a convolution needs, read and checked once.
+
+A `Geometry` is what the rest of the package works with; whoever holds one may trust it: sizes are
+consistent, positive where they must be, and no product of them overflows.
+"""
+from collections import namedtuple
+from operator import index
+
+GeometryTuple = namedtuple("Geometry", [
+    "batch", "in_height", "in_width", "in_channels", "kernel_height", "kernel_width", "out_channels",
+    "stride_height", "stride_width", "pad_top", "pad_bottom", "pad_left", "pad_right",
+    "dilation_height", "dilation_width", "groups", "out_height", "out_width"])
+
+# Sizes and their products, in bytes, stay below this: sums of a few of them still fit 64 bits.
+cdef Py_ssize_t LIMIT = <Py_ssize_t> 1 << 60
+cdef Py_ssize_t LARGEST_ITEM = 8
+
+
+cdef Py_ssize_t read_size(object value, str name, Py_ssize_t least) except -1:
+    """`value` as an integer of at least `least`."""
+    cdef Py_ssize_t size
+    wanted = "a positive int" if least == 1 else "a non-negative int"
+    if type(value) is not int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be {wanted}, got {value!r}")
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be {wanted}, got {value!r}") from None
+    if not least <= value <= LIMIT:
+        below = "" if value < least else f" up to {LIMIT}"
+        raise ValueError(f"{name} must be {wanted}{below}, got {value}")
+    size = value
+    return size
+
+
+cdef int read_pair(Py_ssize_t *pair, object value, str name, Py_ssize_t least) except -1:
+    """`value`, one integer for both axes or a pair, as (vertical, horizontal)."""
+    if type(value) is not int:
+        if isinstance(value, (tuple, list)):
+            if len(value) != 2:
+                raise ValueError(f"{name} must be an int or a pair of ints, got {value!r}")
+            pair[0] = read_size(value[0], name, least)
+            pair[1] = read_size(value[1], name, least)
+            return 0
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            wanted = "a positive int" if least == 1 else "a non-negative int"
+            raise TypeError(f"{name} must be {wanted} or a pair of them, got {value!r}")
+    pair[0] = pair[1] = read_size(value, name, least)
+    return 0
+
+
+cdef int read_padding(Options *options, object padding) except -1:
+    cdef Py_ssize_t pair[2]
+    options.same = False
+    if isinstance(padding, str):
+        if padding == "same":
+            options.same = True
+        elif padding != "valid":
+            raise ValueError(f'padding must be "valid", "same", an int, a pair or two pairs, got {padding!r}')
+        options.padding[:] = [0, 0, 0, 0]
+        return 0
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 and any(
+            isinstance(side, (tuple, list)) for side in padding):
+        if not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in padding):
+            raise ValueError(f"padding must be ((top, bottom), (left, right)) when it is nested, got {padding!r}")
+        read_pair(&options.padding[0], padding[0], "padding", 0)
+        read_pair(&options.padding[2], padding[1], "padding", 0)
+        return 0
+    read_pair(pair, padding, "padding", 0)
+    options.padding[0] = options.padding[1] = pair[0]
+    options.padding[2] = options.padding[3] = pair[1]
+    return 0
+
+
+cdef int read_options(Options *options, object stride, object padding, object dilation, object groups) except -1:
+    """Read the four geometry keywords of every public function."""
+    read_pair(options.stride, stride, "stride", 1)
+    read_pair(options.dilation, dilation, "dilation", 1)
+    read_padding(options, padding)
+    options.groups = read_size(groups, "groups", 1)
+    return 0
+
+
+cdef int read_shape(Py_ssize_t *shape, object value, str name, str axes, Py_ssize_t least) except -1:
+    """A tuple of sizes for the named axes, the last ones of `shape`; returns how many were given."""
+    cdef Py_ssize_t i, count
+    names = axes.split()
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        raise TypeError(f"{name} must be a tuple of ints ({', '.join(names)}), got {value!r}")
+    count = len(value)
+    if count != 4 and not (count == 3 and names[0] == "N"):
+        optional = " or (H, W, C)" if names[0] == "N" else ""
+        raise ValueError(f"{name} must be ({', '.join(names)}){optional}, got {tuple(value)!r}")
+    shape[0] = 1
+    for i in range(count):
+        shape[4 - count + i] = read_size(value[i], name, least)
+    return count
+
+
+cdef int read_input_shape(Py_ssize_t *shape, object value) except -1:
+    """(N, H, W, C) or (H, W, C) into four sizes; returns how many there were."""
+    return read_shape(shape, value, "input_shape", "N H W C", 0)
+
+
+cdef double product(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept:
+    return <double> a * <double> b * <double> c * <double> d
+
+
+cdef int resolve_axis(
+    str axis, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation,
+    bint same, Py_ssize_t *pad, Py_ssize_t *out,
+) except -1:
+    """Padding (for "same") and output size along one axis."""
+    cdef Py_ssize_t reach, padded, total
+    if <double> dilation * (kernel - 1) > LIMIT:
+        raise ValueError(f"dilation * (kernel {axis} - 1) must be below 2**60, got {dilation} * {kernel - 1}")
+    reach = dilation * (kernel - 1) + 1
+    if same:
+        out[0] = (size - 1) // stride + 1 if size > 0 else 0
+        total = max((out[0] - 1) * stride + reach - size, 0) if out[0] > 0 else 0
+        pad[0] = total // 2
+        pad[1] = total - total // 2
+        return 0
+    padded = size + pad[0] + pad[1]
+    if padded > LIMIT:
+        raise ValueError(f"padding must keep the padded {axis} below 2**60, got {pad[0]} and {pad[1]}")
+    if reach > padded:
+        raise ValueError(
+            f"the kernel must fit the padded input: {axis} {kernel} with dilation {dilation} covers {reach}, "
+            f"input {axis} {size} with padding {pad[0]} and {pad[1]}, got {padded}")
+    out[0] = (padded - reach) // stride + 1
+    return 0
+
+
+cdef int resolve_geometry(Geometry *g, const Options *options) except -1:
+    """Fill in what `options` and the shapes already in `g` determine: padding and output size."""
+    g.stride_height, g.stride_width = options.stride[0], options.stride[1]
+    g.dilation_height, g.dilation_width = options.dilation[0], options.dilation[1]
+    g.pad_top, g.pad_bottom = options.padding[0], options.padding[1]
+    g.pad_left, g.pad_right = options.padding[2], options.padding[3]
+    g.groups = options.groups
+    if g.kernel_height < 1 or g.kernel_width < 1:
+        raise ValueError(
+            f"w must have a kernel of at least 1 x 1, got {g.kernel_height} x {g.kernel_width}")
+    if g.in_channels % g.groups:
+        raise ValueError(f"groups must divide the {g.in_channels} input channels, got {g.groups}")
+    if g.out_channels % g.groups:
+        raise ValueError(f"groups must divide the {g.out_channels} output channels, got {g.groups}")
+    resolve_axis("height", g.in_height, g.kernel_height, g.stride_height, g.dilation_height,
+                 options.same, &g.pad_top, &g.out_height)
+    resolve_axis("width", g.in_width, g.kernel_width, g.stride_width, g.dilation_width,
+                 options.same, &g.pad_left, &g.out_width)
+    if (product(max(g.batch, 1), max(g.in_height, 1), max(g.in_width, 1), max(g.in_channels, 1))
+            > <double> (LIMIT // LARGEST_ITEM)):
+        raise ValueError("the input must have a size in bytes below 2**60, "
+                         f"got ({g.batch}, {g.in_height}, {g.in_width}, {g.in_channels})")
+    if (product(max(g.batch, 1), max(g.out_height, 1), max(g.out_width, 1), max(g.out_channels, 1))
+            > <double> (LIMIT // LARGEST_ITEM)):
+        raise ValueError("the output must have a size in bytes below 2**60, "
+                         f"got ({g.batch}, {g.out_height}, {g.out_width}, {g.out_channels})")
+    if (product(g.kernel_height, g.kernel_width, max(g.in_channels // g.groups, 1), max(g.out_channels, 1))
+            > <double> (LIMIT // LARGEST_ITEM)):
+        raise ValueError(
+            "the weights must have a size in bytes below 2**60, got "
+            f"({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
+    return 0
+
+
+cdef int resolve_shapes(
+    Geometry *g, object input_shape, object weight_shape, object stride, object padding, object dilation,
+    object groups,
+) except -1:
+    """Fill `g` from two shapes and the keywords; returns how many axes input_shape has."""
+    cdef Options options
+    cdef Py_ssize_t shape[4]
+    cdef Py_ssize_t weights[4]
+    cdef int axes
+    axes = read_input_shape(shape, input_shape)
+    read_shape(weights, weight_shape, "weight_shape", "KH KW C//groups O", 0)
+    read_options(&options, stride, padding, dilation, groups)
+    g.batch, g.in_height, g.in_width, g.in_channels = shape[0], shape[1], shape[2], shape[3]
+    g.kernel_height, g.kernel_width, g.out_channels = weights[0], weights[1], weights[3]
+    if <double> weights[2] * <double> options.groups != <double> g.in_channels:
+        raise ValueError(f"weight_shape must have {g.in_channels} / groups input channels "
+                         f"for groups={options.groups}, got {weights[2]}")
+    resolve_geometry(g, &options)
+    return axes
+
+
+def resolve(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1):
+    """Every size of a convolution as a named tuple; batch is 1 where input_shape has none."""
+    cdef Geometry g
+    resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups)
+    return GeometryTuple(
+        g.batch, g.in_height, g.in_width, g.in_channels, g.kernel_height, g.kernel_width, g.out_channels,
+        g.stride_height, g.stride_width, g.pad_top, g.pad_bottom, g.pad_left, g.pad_right,
+        g.dilation_height, g.dilation_width, g.groups, g.out_height, g.out_width)
+
+
+def conv2d_output_shape(input_shape, weight_shape, *, stride=1, padding=0, dilation=1, groups=1):
+    """Shape of ``conv2d(x, w)`` without computing it.
+
+    Along each axis, with `top` and `bottom` the padding at its two ends::
+
+        OH = floor((H + top + bottom - dilation * (KH - 1) - 1) / stride) + 1
+
+    and ``OH = ceil(H / stride)`` for ``padding="same"`` [1]_.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of x: (N, H, W, C), or (H, W, C) for one image.
+    weight_shape : tuple of int
+        Shape of w: (KH, KW, C // groups, O).
+    stride, dilation : int or pair of int, default 1
+        Vertical and horizontal, in pixels.
+    padding : int, pair, ((top, bottom), (left, right)), "valid" or "same", default 0
+        Zeros around the image, in pixels.
+    groups : int, default 1
+        Groups of channels that do not see each other.
+
+    Returns
+    -------
+    tuple of int
+        (N, OH, OW, O), or (OH, OW, O) for one image.
+
+    Raises
+    ------
+    ValueError
+        If a size is negative, the channels do not match or divide by `groups`, the kernel is larger
+        than the padded input, or a product of sizes overflows.
+    TypeError
+        If something is not an int or a tuple of them.
+
+    References
+    ----------
+    .. [1] V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning",
+       arXiv:1603.07285, 2016.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.conv2d_output_shape((5, 5, 3), (3, 3, 3, 16))
+    (3, 3, 16)
+    >>> fastconv.conv2d_output_shape((8, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3)
+    (8, 112, 112, 64)
+    """
+    cdef Geometry g
+    if resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups) == 3:
+        return (g.out_height, g.out_width, g.out_channels)
+    return (g.batch, g.out_height, g.out_width, g.out_channels)

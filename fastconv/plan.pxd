@@ -1,0 +1,77 @@
+# How one call will be computed: see plan.pyx.
+from fastconv._kernels cimport fastconv_kernels
+from fastconv.geometry cimport Geometry
+
+cdef enum Op:
+    FORWARD
+    INPUT_GRAD
+    WEIGHT_GRAD
+
+cdef enum Algorithm:
+    AUTO
+    DIRECT
+    WINOGRAD
+
+# An NHWC array (or HWIO weights: batch is the kernel row, row the kernel column, and so on), strides in elements.
+cdef struct Tensor:
+    char *data
+    Py_ssize_t batch_stride, row_stride, column_stride, channel_stride
+
+# One spatial axis of a pass.  Output position first[f] + out_step * t of phase f reads, for each of
+# its taps, input position in_step * t + tap_offset.  The forward pass has one phase and steps through
+# its input; dL/dx has a phase for each residue of the stride and steps through its output.
+cdef struct Axis:
+    Py_ssize_t in_size, out_size, in_step, out_step
+    Py_ssize_t taps, phases
+    bint covered                # every output position belongs to a phase
+    bint padded                 # some tap of some position falls outside the input
+    bint consecutive            # within a phase the offsets rise by one
+    Py_ssize_t min_offset, max_offset
+    Py_ssize_t *tap_index       # [taps] of the kernel, by phase, offsets rising
+    Py_ssize_t *tap_offset      # [taps]
+    Py_ssize_t *phase_start     # [taps + 1] first tap of each phase
+    Py_ssize_t *phase_first     # [taps] first output position of each phase
+    Py_ssize_t extent           # steps t, of the longest phase
+    Py_ssize_t block, blocks    # steps a block, blocks to cover the extent
+    bint sparse                 # scratch holds one slot a step and tap, not the range between
+    Py_ssize_t slots            # scratch positions of a block
+
+cdef struct Plan:
+    Geometry geometry
+    Op op
+    Algorithm algorithm
+    bint depthwise
+    const fastconv_kernels *kernels
+    Py_ssize_t itemsize
+    double flops
+    int threads
+    # The pass as a sum over taps: input and output channels of one group (depthwise: of all), and of a whole pixel.
+    Py_ssize_t images, groups, multiplier
+    Py_ssize_t in_channels, out_channels, in_total, out_total
+    Axis rows, columns
+    # Blocks of output: whole images, or a part of one.
+    Py_ssize_t block_images, image_blocks, blocks
+    Py_ssize_t block_pixels         # most pixels that one phase has in a block
+    # The input of a block: gathered into scratch, or read in place.
+    bint gathered
+    bint merged                     # the taps of a kernel row are one run
+    Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
+    # Products: panels of output channels, K in slices.
+    Py_ssize_t vectors, panels      # of one group
+    Py_ssize_t panel                # widest panel, in elements
+    Py_ssize_t depth_block          # most of K in one kernel call
+    bint packed                     # every panel is packed before the first block
+    bint weights_in_place           # the weights are one panel as they stand
+    # Tasks: (block or piece) x (share of the panels).
+    Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads
+    Py_ssize_t units, shares        # panels (weight_grad: x kernel rows) of all groups, shares they are cut into
+    Py_ssize_t tasks
+    # Workspace, in bytes.
+    Py_ssize_t scratch_bytes, pointer_bytes, offset_bytes, slice_bytes, thread_bytes
+    Py_ssize_t packed_bytes, partial_bytes, workspace_bytes
+
+cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil
+cdef void make_plan(
+    Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
+    const Tensor *weights, int threads, Py_ssize_t *axis_memory) noexcept nogil
+cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil

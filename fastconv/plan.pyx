@@ -1,0 +1,287 @@
+"""How one call will be computed: the taps of every phase, blocks, panels and workspace.
+
+All three passes are one sum: an output position reads, for each tap of its phase, an input position
+that steps evenly.  `make_axis` finds taps and phases, `make_plan` the sizes.  What can change the
+bits of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and
+threads decide only what cannot.
+"""
+from fastconv._kernels cimport caches, fastconv_caches
+
+# Pixels a block aims at: enough to use a packed slice of weights many times over.
+cdef Py_ssize_t TARGET_PIXELS = 512
+# dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
+cdef Py_ssize_t GRAD_PIXELS = 256
+cdef Py_ssize_t GRAD_SCRATCH = 192 << 10
+cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
+cdef Py_ssize_t MOST_PIECES = 16
+cdef Py_ssize_t MOST_PACKED = 2 << 20
+# Below this a second thread costs more than it saves.
+cdef double SERIAL_FLOPS = 1e6
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
+    return (size + 63) & ~(<Py_ssize_t> 63)
+
+
+cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil:
+    """Integers that the two axes of a plan need room for."""
+    return 4 * (g.kernel_height + g.kernel_width) + 2
+
+
+cdef void sort_tap(Axis *axis, Py_ssize_t count, Py_ssize_t first, Py_ssize_t offset, Py_ssize_t index) noexcept nogil:
+    """Insert a tap among the `count` already there: by phase, then by offset."""
+    cdef Py_ssize_t i = count
+    while i > 0 and (axis.phase_first[i - 1] > first or (
+            axis.phase_first[i - 1] == first and axis.tap_offset[i - 1] > offset)):
+        axis.phase_first[i] = axis.phase_first[i - 1]
+        axis.tap_offset[i] = axis.tap_offset[i - 1]
+        axis.tap_index[i] = axis.tap_index[i - 1]
+        i -= 1
+    axis.phase_first[i] = first
+    axis.tap_offset[i] = offset
+    axis.tap_index[i] = index
+
+
+cdef void find_phases(Axis *axis) noexcept nogil:
+    """Where each phase starts among the sorted taps, and what all taps have in common."""
+    cdef Py_ssize_t i, first, last_read
+    axis.phases = 0
+    axis.consecutive = True
+    axis.padded = False
+    for i in range(axis.taps):
+        first = axis.phase_first[i]
+        if i == 0 or first != axis.phase_first[axis.phases - 1]:
+            axis.phase_start[axis.phases] = i
+            axis.phase_first[axis.phases] = first
+            axis.phases += 1
+        elif axis.tap_offset[i] != axis.tap_offset[i - 1] + 1:
+            axis.consecutive = False
+        axis.min_offset = min(axis.min_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
+        axis.max_offset = max(axis.max_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
+        last_read = (ceil_div(axis.out_size - first, axis.out_step) - 1) * axis.in_step + axis.tap_offset[i]
+        if axis.tap_offset[i] < 0 or last_read >= axis.in_size:
+            axis.padded = True
+    axis.phase_start[axis.phases] = axis.taps
+    axis.covered = axis.phases == min(axis.out_step, axis.out_size)
+
+
+cdef void make_axis(
+    Axis *axis, Op op, Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad,
+    Py_ssize_t dilation, Py_ssize_t *memory,
+) noexcept nogil:
+    cdef Py_ssize_t k, reach, first
+    axis.tap_index = memory
+    axis.tap_offset = memory + kernel
+    axis.phase_first = memory + 2 * kernel
+    axis.phase_start = memory + 3 * kernel
+    axis.taps = 0
+    axis.min_offset = axis.max_offset = 0
+    if op == INPUT_GRAD:
+        axis.in_size, axis.out_size, axis.in_step, axis.out_step = out, size, 1, stride
+        # x at i is read by output o through tap k where i + pad = o * stride + k * dilation.
+        for k in range(kernel - 1, -1, -1):
+            reach = k * dilation - pad
+            first = reach % stride
+            if first < 0:
+                first += stride
+            if first < size:
+                sort_tap(axis, axis.taps, first, (first - reach) // stride, k)
+                axis.taps += 1
+    else:
+        axis.in_size, axis.out_size, axis.in_step, axis.out_step = size, out, stride, 1
+        for k in range(kernel):
+            sort_tap(axis, k, 0, k * dilation - pad, k)
+        axis.taps = kernel
+    find_phases(axis)
+    axis.extent = ceil_div(axis.out_size, axis.out_step)
+
+
+cdef Py_ssize_t set_block(Axis *axis, Py_ssize_t steps) noexcept nogil:
+    """Cut the axis into even blocks of at most `steps`; returns the scratch positions of one."""
+    cdef Py_ssize_t dense, sparse
+    axis.blocks = ceil_div(axis.extent, steps)
+    axis.block = ceil_div(axis.extent, axis.blocks)
+    axis.blocks = ceil_div(axis.extent, axis.block)
+    dense = (axis.block - 1) * axis.in_step + axis.max_offset - axis.min_offset + 1
+    sparse = axis.block * axis.taps
+    # Far apart, taps get a slot each; close together, they share the range they span.
+    axis.sparse = dense > 2 * sparse
+    axis.slots = sparse if axis.sparse else dense
+    return axis.slots
+
+
+cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:
+    """Grow a block column by column, row by row, image by image up to `pixels` and `scratch` bytes."""
+    cdef Py_ssize_t pixel = plan.pixel_pitch * plan.itemsize * (1 if plan.depthwise else plan.groups)
+    cdef Axis *rows = &plan.rows
+    cdef Axis *columns = &plan.columns
+    cdef Py_ssize_t steps, one_row
+    # Read in place, pixels cost no scratch; but depthwise dL/dW may have to pack that much of dy.
+    if not plan.gathered and not (plan.depthwise and plan.op == WEIGHT_GRAD):
+        pixel = 0
+    set_block(rows, 1)
+    steps = min(columns.extent, 2 * pixels)
+    while set_block(columns, steps) * rows.slots * <double> pixel > scratch and steps > 1:
+        steps = (steps + 1) // 2
+    plan.block_images = 1
+    if columns.blocks == 1:
+        steps = min(rows.extent, max(pixels // columns.block, 1))
+        while set_block(rows, steps) * columns.slots * <double> pixel > scratch and steps > 1:
+            steps -= 1
+        if rows.blocks == 1:
+            one_row = rows.slots * columns.slots * pixel
+            steps = min(pixels // (rows.block * columns.block), scratch // one_row if one_row else plan.images)
+            steps = ceil_div(plan.images, max(min(steps, plan.images), 1))
+            plan.block_images = ceil_div(plan.images, steps)
+    plan.image_blocks = ceil_div(plan.images, plan.block_images)
+    plan.blocks = plan.image_blocks * rows.blocks * columns.blocks
+    plan.block_pixels = plan.block_images * rows.block * columns.block
+    plan.row_pitch = columns.slots * plan.pixel_pitch
+    plan.group_pitch = rows.slots * plan.row_pitch
+    plan.image_pitch = plan.group_pitch * (1 if plan.depthwise else plan.groups)
+
+
+cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
+    """First output channel of a panel: whole vectors, shared out evenly."""
+    return plan.vectors * panel // plan.panels * plan.kernels.lanes
+
+
+cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) noexcept nogil:
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels
+    plan.vectors = ceil_div(plan.out_channels, lanes)
+    plan.panels = ceil_div(plan.vectors, widest // lanes)
+    plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
+    plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
+    plan.weights_in_place = (
+        plan.op == FORWARD and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
+        and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
+        and weights.row_stride == plan.in_channels * weights.column_stride
+        and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
+    plan.packed_bytes = whole_lines(K * plan.groups * plan.vectors * lanes * plan.itemsize)
+    plan.packed = not plan.weights_in_place and plan.blocks > 1 and plan.packed_bytes <= MOST_PACKED
+    if not plan.packed:
+        plan.packed_bytes = 0
+
+
+cdef void choose_pass(Plan *plan) noexcept nogil:
+    """Channels and steps of the pass, seen as one sum over taps."""
+    cdef Geometry *g = &plan.geometry
+    cdef Py_ssize_t multiplier = g.out_channels // g.groups
+    cdef Py_ssize_t inner = g.in_channels // g.groups
+    plan.images = g.batch
+    plan.groups = g.groups
+    plan.depthwise = inner == 1 and g.groups > 1
+    plan.multiplier = multiplier
+    plan.in_total, plan.out_total = g.in_channels, g.out_channels
+    plan.in_channels, plan.out_channels = inner, multiplier
+    if plan.op == INPUT_GRAD:
+        plan.in_total, plan.out_total = g.out_channels, g.in_channels
+        plan.in_channels, plan.out_channels = multiplier, inner
+    # Depthwise scratch holds, beside each output channel, the input that it reads.
+    plan.pixel_pitch = g.out_channels if plan.depthwise else plan.in_channels
+    if plan.depthwise:
+        plan.in_channels = plan.out_channels = plan.out_total
+    plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
+                  * inner * g.out_channels)
+
+
+cdef void choose_source(Plan *plan, const Tensor *source) noexcept nogil:
+    """Read the input in place where it is dense and needs no padding, else gather it."""
+    cdef bint single = plan.columns.taps == plan.columns.phases
+    cdef bint dense = source.column_stride == plan.in_channels or single
+    plan.gathered = (
+        plan.rows.padded or plan.columns.padded or source.channel_stride != 1
+        or (plan.depthwise and plan.multiplier != 1)
+        or not (dense or plan.depthwise or plan.in_channels >= 64))
+    plan.merged = not plan.depthwise and plan.columns.consecutive and (plan.gathered or dense)
+
+
+cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
+    cdef Py_ssize_t grad_bytes
+    plan.threads = 1 if plan.flops < SERIAL_FLOPS else threads
+    plan.pieces = 1
+    plan.shares = 1
+    plan.partial_bytes = 0
+    if plan.op == WEIGHT_GRAD:
+        grad_bytes = whole_lines(plan.geometry.kernel_height * plan.geometry.kernel_width * plan.geometry.out_channels
+                                 * (plan.geometry.in_channels // plan.geometry.groups) * plan.itemsize)
+        plan.pieces = min(max(GRAD_PARTIALS // max(grad_bytes, 1), 1), MOST_PIECES, max(plan.blocks, 1))
+        plan.partial_bytes = (plan.pieces - 1) * grad_bytes
+        plan.units = plan.rows.taps * (1 if plan.depthwise else plan.groups * plan.panels)
+        plan.tasks = plan.pieces
+    else:
+        plan.units = 1 if plan.depthwise else plan.groups * plan.panels
+        plan.tasks = plan.blocks
+    # Blocks with pixels of no phase are zeroed first, by the one task they belong to.
+    if plan.threads > 1 and 0 < plan.tasks < 4 * plan.threads and plan.rows.covered and plan.columns.covered:
+        plan.shares = min(plan.units, ceil_div(4 * plan.threads, plan.tasks))
+    plan.tasks *= plan.shares
+    plan.threads = <int> min(plan.threads, max(plan.tasks, 1))
+
+
+cdef void measure_workspace(Plan *plan) noexcept nogil:
+    cdef Py_ssize_t pointer = sizeof(void *)
+    cdef Py_ssize_t slice_rows = plan.depth_block
+    plan.scratch_bytes = 0
+    if plan.gathered:
+        plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
+    plan.pointer_bytes = whole_lines(plan.block_pixels * pointer)
+    plan.offset_bytes = whole_lines(
+        plan.rows.taps * plan.columns.taps * pointer * (plan.multiplier if plan.depthwise else 1))
+    if plan.op == WEIGHT_GRAD:
+        slice_rows = plan.block_pixels
+    elif plan.packed or plan.weights_in_place or plan.depthwise:
+        slice_rows = 0
+    plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
+    plan.thread_bytes = plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.slice_bytes
+    # One line more, so that the whole can be aligned.
+    plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
+
+
+cdef void make_plan(
+    Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
+    const Tensor *weights, int threads, Py_ssize_t *axis_memory,
+) noexcept nogil:
+    """Fill `plan`; `axis_memory` has room for axis_entries(g) integers and must outlive it.
+
+    The output has at least one element, and so have the kernel and the batch.
+    """
+    cdef Py_ssize_t pixels = TARGET_PIXELS
+    cdef Py_ssize_t scratch = caches().l2 // 2
+    plan.geometry = g[0]
+    plan.op = op
+    plan.algorithm = DIRECT
+    plan.kernels = kernels
+    plan.itemsize = kernels.itemsize
+    make_axis(&plan.rows, op, g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top,
+              g.dilation_height, axis_memory)
+    make_axis(&plan.columns, op, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
+              g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
+    choose_pass(plan)
+    choose_source(plan, source)
+    if op == WEIGHT_GRAD:
+        pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
+    choose_blocks(plan, pixels, scratch)
+    if plan.depthwise:
+        plan.panels = 1
+        plan.vectors = ceil_div(plan.out_channels, kernels.lanes)
+        plan.panel = plan.vectors * kernels.lanes
+        plan.packed = plan.weights_in_place = False
+        plan.depth_block = 0
+        plan.packed_bytes = 0
+        if op != WEIGHT_GRAD:
+            plan.packed_bytes = whole_lines(
+                plan.rows.taps * plan.columns.taps * (plan.multiplier if op == INPUT_GRAD else 1)
+                * plan.panel * plan.itemsize)
+    else:
+        choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
+        if op == WEIGHT_GRAD:
+            plan.packed = False
+            plan.packed_bytes = 0
+    choose_tasks(plan, threads)
+    measure_workspace(plan)

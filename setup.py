@@ -1,0 +1,123 @@
+"""Builds the C kernels, one library an instruction set, and the Cython modules over them.
+
+This is the only place for compiler flags; metadata is in pyproject.toml.  Switches, all environment
+variables: FASTCONV_DEBUG=1 (asserts, bounds checks, no optimisation of them away), FASTCONV_WERROR=1
+(warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread).
+"""
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
+WERROR = os.environ.get("FASTCONV_WERROR") == "1"
+OPENMP = os.environ.get("FASTCONV_NO_OPENMP") != "1"
+MACHINE = platform.machine().lower()
+
+ISA_FLAGS = {
+    "unix": {
+        "portable": ["-ffp-contract=off"],
+        "avx2": ["-mavx2", "-mfma"],
+        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        "neon": [],
+    },
+    "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},
+}
+COMMON_FLAGS = {
+    "unix": ["-std=c11", "-O3", "-fvisibility=hidden", "-fPIC"] + ([] if DEBUG else ["-DNDEBUG"]),
+    "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),
+}
+WARNINGS = {"unix": ["-Wall", "-Wextra", "-Werror"], "msvc": ["/W4", "/WX"]}
+OPENMP_FLAGS = {"unix": ["-fopenmp"], "msvc": ["/openmp"]}
+
+
+def kernel_sets():
+    """Instruction sets that this machine's compiler can target."""
+    if MACHINE in ("x86_64", "amd64"):
+        return ["portable", "avx2", "avx512"]
+    if MACHINE in ("aarch64", "arm64"):
+        return ["portable", "neon"]
+    return ["portable"]
+
+
+def family(compiler):
+    return "msvc" if compiler.compiler_type == "msvc" else "unix"
+
+
+class BuildKernels(build_clib):
+    """Each library with the flags of its instruction set, and no other's."""
+
+    def build_libraries(self, libraries):
+        kind = family(self.compiler)
+        flags = COMMON_FLAGS[kind] + (WARNINGS[kind] if WERROR else [])
+        for name, info in libraries:
+            isa = name.removeprefix("fastconv_")
+            info["cflags"] = flags + ISA_FLAGS[kind].get(isa, [])
+        super().build_libraries(libraries)
+
+
+class BuildModules(build_ext):
+    """OpenMP where the compiler has it."""
+
+    def build_extensions(self):
+        kind = family(self.compiler)
+        flags = OPENMP_FLAGS[kind] if OPENMP and self.accepts(OPENMP_FLAGS[kind]) else []
+        for extension in self.extensions:
+            if kind == "unix":
+                extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
+                if sys.platform == "linux" and not DEBUG:
+                    extension.extra_link_args += ["-Wl,--strip-all"]
+            if extension.name.startswith("fastconv.algorithms") or extension.name == "fastconv.threads":
+                extension.extra_compile_args += flags
+                extension.extra_link_args += flags if kind == "unix" else []
+        super().build_extensions()
+
+    def accepts(self, flags):
+        """Whether a program with OpenMP compiles and links."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.c"
+            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
+            except Exception as error:      # whatever the compiler raises, the answer is no
+                print(f"building without OpenMP: {error}", file=sys.stderr)
+                return False
+        return True
+
+
+# Every module is offered all of them and takes what it refers to; the tables refer to the rest.
+LIBRARIES = [("fastconv_tables", {"sources": ["src/cpu.c", "src/kernel_table.c"], "include_dirs": ["src"]})] + [
+    (f"fastconv_{isa}", {
+        "sources": [f"src/isa/{isa}.c"],
+        "include_dirs": ["src", "src/kernels"],
+        "obj_deps": {"": [str(path) for path in Path("src").rglob("*.[hd]*")]},
+    })
+    for isa in kernel_sets()
+]
+
+MODULES = sorted(Path("fastconv").rglob("*.pyx"))
+EXTENSIONS = [
+    Extension(".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"]) for path in MODULES
+]
+
+setup(
+    libraries=LIBRARIES,
+    ext_modules=cythonize(
+        EXTENSIONS,
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3, "cdivision": True, "wraparound": DEBUG, "boundscheck": DEBUG,
+            "initializedcheck": DEBUG, "embedsignature": True, "freethreading_compatible": True,
+            "legacy_implicit_noexcept": False,
+        },
+    ),
+    cmdclass={"build_clib": BuildKernels, "build_ext": BuildModules},
+)

@@ -1,0 +1,112 @@
+/* The micro-kernels of one dtype and instruction set, and the tables that hold them.
+ *
+ * Pointers are void because the dtype is decided once, when a table is chosen; every stride and
+ * offset counts elements of that dtype.  The contracts stand in src/README.md. */
+#ifndef FASTCONV_KERNEL_TABLE_H
+#define FASTCONV_KERNEL_TABLE_H
+
+#include <stddef.h>
+
+/* out[p][n] = (accumulate ? out[p][n] : bias ? bias[n] : 0)
+ *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[r * run_length + l][n] */
+typedef struct {
+    ptrdiff_t pixels, columns;    /* columns <= conv_panel of the table */
+    const void *const *in;        /* [pixels]: where each output pixel starts to read */
+    void *const *out;             /* [pixels]: where it writes, before out_offset */
+    ptrdiff_t in_offset, out_offset;
+    ptrdiff_t runs, run_length;
+    const ptrdiff_t *run_offset;  /* [runs] */
+    const void *weights;          /* rows of whole vectors, weights_stride apart */
+    ptrdiff_t weights_stride;
+    const void *bias;             /* [columns] or NULL */
+    int accumulate;
+} fastconv_conv_args;
+
+/* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][n] */
+typedef struct {
+    ptrdiff_t pixels, rows, columns;  /* columns <= grad_panel of the table */
+    const void *const *in;            /* [pixels] */
+    ptrdiff_t in_offset;
+    const void *dy;                   /* [pixels] rows of whole vectors, dy_stride apart */
+    ptrdiff_t dy_stride;
+    void *grad;                       /* [rows][columns], rows grad_stride apart */
+    ptrdiff_t grad_stride;
+    int accumulate;
+} fastconv_grad_args;
+
+/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0)
+ *             + sum over t < taps of in[p][tap_offset[t] + c] * weights[t][c] */
+typedef struct {
+    ptrdiff_t pixels, channels;
+    const void *const *in;
+    void *const *out;
+    ptrdiff_t taps;
+    const ptrdiff_t *tap_offset;      /* [taps] */
+    const void *weights;              /* [taps][channels], rows weights_stride apart */
+    ptrdiff_t weights_stride;
+    const void *bias;                 /* [channels] or NULL */
+    int accumulate;
+} fastconv_depthwise_args;
+
+/* grad[t][c] = (accumulate ? grad[t][c] : 0) + sum over p < pixels of in[p][tap_offset[t] + c] * dy[p][c] */
+typedef struct {
+    ptrdiff_t pixels, channels;
+    const void *const *in;            /* [pixels] */
+    const void *dy;                   /* [pixels][channels], rows dy_stride apart */
+    ptrdiff_t dy_stride;
+    ptrdiff_t taps;
+    const ptrdiff_t *tap_offset;      /* [taps] */
+    void *grad;                       /* [taps][channels], rows grad_stride apart */
+    ptrdiff_t grad_stride;
+    int accumulate;
+} fastconv_depthwise_grad_args;
+
+/* panel[k][n] = source[k * row_stride + n * column_stride] for n < columns, 0 up to whole vectors;
+ * clears *finite when a NaN or an infinity came by */
+typedef struct {
+    ptrdiff_t rows, columns;
+    const void *source;
+    ptrdiff_t row_stride, column_stride;
+    void *panel;                      /* [rows][panel_stride] */
+    ptrdiff_t panel_stride;           /* columns, rounded up to whole vectors */
+    int *finite;
+} fastconv_pack_args;
+
+/* scratch[a * outer_step + p * pixel_step + b] = x[p * column_stride + a * outer_stride + b * inner_stride]
+ * for p < pixels, a < outer, b < inner; zeros for the `lead` pixels before and the `tail` pixels after. */
+typedef struct {
+    ptrdiff_t lead, pixels, tail;
+    ptrdiff_t outer, inner;
+    const void *x;
+    ptrdiff_t column_stride, outer_stride, inner_stride;
+    void *scratch;                    /* the first of the lead pixels */
+    ptrdiff_t pixel_step, outer_step;
+} fastconv_gather_args;
+
+/* sum[i] += term[i] for i < count */
+typedef struct {
+    ptrdiff_t count;
+    const void *term;
+    void *sum;
+} fastconv_add_args;
+
+typedef struct {
+    const char *isa, *dtype;
+    int itemsize, lanes;              /* bytes an element, elements a vector */
+    int conv_panel, grad_panel;       /* widest panel of each product, in elements */
+    int conv_rows, grad_rows;         /* rows of their widest register tile */
+#define KERNEL(name, what) void (*name)(const fastconv_##name##_args *);
+#include "kernels.def"
+#undef KERNEL
+    double (*fma_chain)(ptrdiff_t steps);  /* steps FMAs, one after the other, in fma_width lanes */
+    int fma_width;
+} fastconv_kernels;
+
+/* NULL where the build lacks that instruction set (cpu.h numbers them). */
+enum { FASTCONV_F32 = 0, FASTCONV_F64 = 1 };
+const fastconv_kernels *fastconv_kernels_at(int isa, int dtype);
+
+/* The widest instruction set that the build and the CPU have, among the bits of `allowed`. */
+int fastconv_kernels_best(unsigned allowed);
+
+#endif

@@ -1,0 +1,54 @@
+/* Every kernel for one dtype and instruction set, and the table that holds them.
+ *
+ * Before: include a simd header and define REAL, VEC, LANES, V(operation), K(name), DTYPE, ISA and
+ * BIND, the name of the table. */
+
+static FASTCONV_INLINE VEC K(load_up_to)(const REAL *p, int lanes) {
+    return lanes == LANES ? V(load)(p) : V(load_part)(p, lanes);
+}
+
+static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
+    if (lanes == LANES)
+        V(store)(p, a);
+    else
+        V(store_part)(p, a, lanes);
+}
+
+#include "conv_tmpl.h"
+#include "grad_tmpl.h"
+#include "depthwise_tmpl.h"
+#include "copy_tmpl.h"
+
+/* Chains enough to hide the latency of an FMA: what the machine can do at the very best. */
+enum { K(chains) = 12 };
+static double K(fma_chain)(ptrdiff_t steps) {
+    VEC sum[K(chains)];
+    REAL out[LANES];
+    const VEC a = V(set1)((REAL)0.999), b = V(set1)((REAL)0.001);
+    FASTCONV_UNROLL
+    for (int i = 0; i < K(chains); i++) sum[i] = V(set1)((REAL)i);
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < K(chains); i++) sum[i] = V(fma)(sum[i], a, b);
+    }
+    for (int i = 1; i < K(chains); i++) sum[0] = V(add)(sum[0], sum[i]);
+    V(store)(out, sum[0]);
+    return (double)out[0];
+}
+
+const fastconv_kernels BIND = {
+    ISA, DTYPE, (int)sizeof(REAL), LANES, CONV_MAX_COLUMNS * LANES, GRAD_COLUMNS * LANES,
+    CONV_ROWS(CONV_MAX_COLUMNS), GRAD_ROWS,
+#define KERNEL(name, what) K(name),
+#include "kernels.def"
+#undef KERNEL
+    K(fma_chain), K(chains) * LANES,
+};
+
+#undef REAL
+#undef VEC
+#undef LANES
+#undef V
+#undef K
+#undef DTYPE
+#undef BIND

@@ -1,0 +1,86 @@
+/* conv: products of dense input runs with a packed panel of weights; the body of the forward pass
+ * and of dL/dx, for any dtype and instruction set.
+ *
+ * Every output element is one chain, bias first, then the products in the order of k, whatever the
+ * tile, the block or the thread; that is what makes results independent of all of them. */
+
+static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
+                                         const int columns) {
+    const REAL *const *in = (const REAL *const *)args->in + pixel;
+    REAL *const *out = (REAL *const *)args->out + pixel;
+    const ptrdiff_t run_length = args->run_length, stride = args->weights_stride, at = args->out_offset;
+    const REAL *FASTCONV_RESTRICT w = (const REAL *)args->weights;
+    const REAL *bias = (const REAL *)args->bias;
+    const int last = (int)args->columns - (columns - 1) * LANES;
+    VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS];
+
+    FASTCONV_UNROLL
+    for (int n = 0; n < columns; n++) {
+        const int lanes = n + 1 < columns ? LANES : last;
+        if (args->accumulate) {
+            FASTCONV_UNROLL
+            for (int m = 0; m < rows; m++) sum[m][n] = K(load_up_to)(out[m] + at + n * LANES, lanes);
+        } else {
+            const VEC start = bias ? K(load_up_to)(bias + n * LANES, lanes) : V(zero)();
+            FASTCONV_UNROLL
+            for (int m = 0; m < rows; m++) sum[m][n] = start;
+        }
+    }
+    for (ptrdiff_t r = 0; r < args->runs; r++) {
+        const REAL *a[CONV_MAX_ROWS];
+        FASTCONV_UNROLL
+        for (int m = 0; m < rows; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
+        for (ptrdiff_t l = 0; l < run_length; l++, w += stride) {
+            VEC b[CONV_MAX_COLUMNS];
+            FASTCONV_UNROLL
+            for (int n = 0; n < columns; n++) b[n] = V(load)(w + n * LANES);
+            FASTCONV_UNROLL
+            for (int m = 0; m < rows; m++) {
+                const VEC x = V(set1)(a[m][l]);
+                FASTCONV_UNROLL
+                for (int n = 0; n < columns; n++) sum[m][n] = V(fma)(x, b[n], sum[m][n]);
+            }
+        }
+    }
+    FASTCONV_UNROLL
+    for (int m = 0; m < rows; m++) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++)
+            K(store_up_to)(out[m] + at + n * LANES, sum[m][n], n + 1 < columns ? LANES : last);
+    }
+}
+
+static FASTCONV_INLINE void K(conv_columns)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
+                                            int columns) {
+    switch (columns) {
+    case 1: K(conv_tile)(args, pixel, rows, 1); break;
+    case 2: if (rows <= CONV_ROWS(2)) K(conv_tile)(args, pixel, rows, 2); break;
+#if CONV_MAX_COLUMNS == 4
+    case 3: if (rows <= CONV_ROWS(3)) K(conv_tile)(args, pixel, rows, 3); break;
+    case 4: if (rows <= CONV_ROWS(4)) K(conv_tile)(args, pixel, rows, 4); break;
+#endif
+    default: break;
+    }
+}
+
+/* One function a height, so that the sums of each live in registers. */
+typedef void K(conv_fn)(const fastconv_conv_args *, ptrdiff_t, int);
+#define MAX_ROWS CONV_MAX_ROWS
+#define ROWS(m) static void K(conv_rows##m)(const fastconv_conv_args *args, ptrdiff_t pixel, int columns) { K(conv_columns)(args, pixel, m, columns); }
+#include "rows.def"
+#undef ROWS
+static K(conv_fn) *const K(conv_by_rows)[] = {
+#define ROWS(m) K(conv_rows##m),
+#include "rows.def"
+#undef ROWS
+};
+#undef MAX_ROWS
+
+static void K(conv)(const fastconv_conv_args *args) {
+    const int columns = (int)((args->columns + LANES - 1) / LANES), full = CONV_ROWS(columns);
+    assert(args->columns >= 1 && columns <= CONV_MAX_COLUMNS && args->weights_stride >= columns * LANES);
+
+    ptrdiff_t pixel = 0;
+    for (; pixel + full <= args->pixels; pixel += full) K(conv_by_rows)[full - 1](args, pixel, columns);
+    if (pixel < args->pixels) K(conv_by_rows)[args->pixels - pixel - 1](args, pixel, columns);
+}

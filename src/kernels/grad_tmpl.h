@@ -1,0 +1,81 @@
+/* grad: dL/dW of one kernel row, a sum over pixels of dense input runs times a panel of dy.
+ *
+ * Each call sums its pixels from zero and adds that to what is there: short chains keep the error
+ * of a sum over millions of pixels small. */
+
+static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
+                                         const int columns) {
+    const REAL *const *in = (const REAL *const *)args->in;
+    const ptrdiff_t at = args->in_offset + row, stride = args->dy_stride;
+    const REAL *FASTCONV_RESTRICT dy = (const REAL *)args->dy;
+    const int last = (int)args->columns - (columns - 1) * LANES;
+    VEC sum[GRAD_ROWS][GRAD_COLUMNS];
+
+    FASTCONV_UNROLL
+    for (int m = 0; m < rows; m++) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
+    }
+    for (ptrdiff_t p = 0; p < args->pixels; p++, dy += stride) {
+        const REAL *a = in[p] + at;
+        VEC b[GRAD_COLUMNS];
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++) b[n] = V(load)(dy + n * LANES);
+        FASTCONV_UNROLL
+        for (int m = 0; m < rows; m++) {
+            const VEC x = V(set1)(a[m]);
+            FASTCONV_UNROLL
+            for (int n = 0; n < columns; n++) sum[m][n] = V(fma)(x, b[n], sum[m][n]);
+        }
+    }
+    FASTCONV_UNROLL
+    for (int m = 0; m < rows; m++) {
+        REAL *grad = (REAL *)args->grad + (row + m) * args->grad_stride;
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++) {
+            const int lanes = n + 1 < columns ? LANES : last;
+            VEC total = sum[m][n];
+            if (args->accumulate) total = V(add)(K(load_up_to)(grad + n * LANES, lanes), total);
+            K(store_up_to)(grad + n * LANES, total, lanes);
+        }
+    }
+}
+
+static FASTCONV_INLINE void K(grad_columns)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
+                                            int columns) {
+    switch (columns) {
+    case 1: K(grad_tile)(args, row, rows, 1); break;
+    case 2: K(grad_tile)(args, row, rows, 2); break;
+#if GRAD_COLUMNS >= 3
+    case 3: K(grad_tile)(args, row, rows, 3); break;
+#endif
+    default: break;
+    }
+}
+
+/* One function a height, so that the sums of each live in registers. */
+typedef void K(grad_fn)(const fastconv_grad_args *, ptrdiff_t, int);
+#define MAX_ROWS GRAD_ROWS
+#define ROWS(m) static void K(grad_rows##m)(const fastconv_grad_args *args, ptrdiff_t row, int columns) { K(grad_columns)(args, row, m, columns); }
+#include "rows.def"
+#undef ROWS
+static K(grad_fn) *const K(grad_by_rows)[] = {
+#define ROWS(m) K(grad_rows##m),
+#include "rows.def"
+#undef ROWS
+};
+#undef MAX_ROWS
+
+static void K(grad)(const fastconv_grad_args *args) {
+    const int columns = (int)((args->columns + LANES - 1) / LANES);
+    assert(args->columns >= 1 && columns <= GRAD_COLUMNS && args->dy_stride >= columns * LANES);
+
+    /* As few tiles as the height allows, and those as even as can be: 9 rows of at most 8 are 5 + 4. */
+    const ptrdiff_t tiles = (args->rows + GRAD_ROWS - 1) / GRAD_ROWS;
+    ptrdiff_t row = 0;
+    for (ptrdiff_t t = 0; t < tiles; t++) {
+        const ptrdiff_t end = args->rows * (t + 1) / tiles;
+        K(grad_by_rows)[end - row - 1](args, row, columns);
+        row = end;
+    }
+}

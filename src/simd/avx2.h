@@ -1,0 +1,80 @@
+/* AVX2 and FMA: vectors of 8 float32 or 4 float64.  See src/README.md for what each operation means. */
+#ifndef FASTCONV_SIMD_AVX2_H
+#define FASTCONV_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "compat.h"
+
+/* Register tiles, rows by vector columns.  12 sums of the 16 registers leave room for the two
+ * weights of one step and a broadcast input; with one column the row pointers are the limit. */
+#define CONV_MAX_COLUMNS 2
+#define CONV_MAX_ROWS 8
+#define CONV_ROWS(columns) ((columns) == 1 ? 8 : 6)
+#define GRAD_COLUMNS 2
+#define GRAD_ROWS 6
+
+/* Reading n entries before the middle gives a mask whose first n lanes are set. */
+static const int32_t simd_mask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+typedef __m256 f32_vec;
+enum { f32_lanes = 8 };
+
+static FASTCONV_INLINE __m256i f32_mask(int n) { return _mm256_loadu_si256((const __m256i *)(simd_mask + 8 - n)); }
+static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm256_setzero_ps(); }
+static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm256_set1_ps(a); }
+static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
+static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm256_storeu_ps(p, a); }
+static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm256_fmadd_ps(a, b, c); }
+static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) { return _mm256_maskload_ps(p, f32_mask(n)); }
+static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) { _mm256_maskstore_ps(p, f32_mask(n), a); }
+
+/* Pairs, then quads within a 128-bit lane, then the lanes themselves change places. */
+static FASTCONV_INLINE void f32_transpose(f32_vec r[8]) {
+    f32_vec t[8];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+
+typedef __m256d f64_vec;
+enum { f64_lanes = 4 };
+
+static FASTCONV_INLINE __m256i f64_mask(int n) { return _mm256_loadu_si256((const __m256i *)(simd_mask + 8 - 2 * n)); }
+static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm256_setzero_pd(); }
+static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm256_set1_pd(a); }
+static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
+static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm256_storeu_pd(p, a); }
+static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm256_fmadd_pd(a, b, c); }
+static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) { return _mm256_maskload_pd(p, f64_mask(n)); }
+static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) { _mm256_maskstore_pd(p, f64_mask(n), a); }
+
+static FASTCONV_INLINE void f64_transpose(f64_vec r[4]) {
+    const f64_vec a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
+    const f64_vec c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+
+#endif

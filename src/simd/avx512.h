@@ -1,0 +1,105 @@
+/* AVX-512F: vectors of 16 float32 or 8 float64.  See src/README.md for what each operation means. */
+#ifndef FASTCONV_SIMD_AVX512_H
+#define FASTCONV_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+#include "compat.h"
+
+/* Register tiles, rows by vector columns.  24 sums of the 32 registers leave room for the
+ * weights of one step and a broadcast input; with one column the 12 row pointers are the limit. */
+#define CONV_MAX_COLUMNS 4
+#define CONV_MAX_ROWS 12
+#define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
+#define GRAD_COLUMNS 2
+#define GRAD_ROWS 12
+
+typedef __m512 f32_vec;
+enum { f32_lanes = 16 };
+
+static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm512_setzero_ps(); }
+static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm512_set1_ps(a); }
+static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm512_loadu_ps(p); }
+static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm512_storeu_ps(p, a); }
+static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm512_fmadd_ps(a, b, c); }
+static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+}
+static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);
+}
+
+
+/* Pairs, then quads within a 128-bit lane, then the lanes themselves change places. */
+static FASTCONV_INLINE void f32_transpose(f32_vec r[16]) {
+    f32_vec t[16];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+        r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+}
+
+typedef __m512d f64_vec;
+enum { f64_lanes = 8 };
+
+static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm512_setzero_pd(); }
+static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm512_set1_pd(a); }
+static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }
+static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm512_storeu_pd(p, a); }
+static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm512_fmadd_pd(a, b, c); }
+static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
+    return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1u), p);
+}
+static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1u), a);
+}
+static FASTCONV_INLINE void f64_transpose(f64_vec r[8]) {
+    f64_vec t[8];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm512_unpacklo_pd(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_pd(r[i], r[i + 1]);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 2; i++) {
+        r[i] = _mm512_shuffle_f64x2(t[i], t[i + 2], 0x88);
+        r[i + 2] = _mm512_shuffle_f64x2(t[i], t[i + 2], 0xdd);
+        r[i + 4] = _mm512_shuffle_f64x2(t[i + 4], t[i + 6], 0x88);
+        r[i + 6] = _mm512_shuffle_f64x2(t[i + 4], t[i + 6], 0xdd);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 2; i++) {
+        t[i] = _mm512_shuffle_f64x2(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_f64x2(r[i], r[i + 4], 0xdd);
+        t[i + 2] = _mm512_shuffle_f64x2(r[i + 2], r[i + 6], 0x88);
+        t[i + 6] = _mm512_shuffle_f64x2(r[i + 2], r[i + 6], 0xdd);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+
+#endif

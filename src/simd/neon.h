@@ -1,0 +1,70 @@
+/* AArch64 Advanced SIMD: vectors of 4 float32 or 2 float64.  See src/README.md for what each
+ * operation means. */
+#ifndef FASTCONV_SIMD_NEON_H
+#define FASTCONV_SIMD_NEON_H
+
+#include <arm_neon.h>
+
+#include "compat.h"
+
+/* Register tiles, rows by vector columns.  24 sums of the 32 registers leave room for the
+ * weights of one step and a broadcast input. */
+#define CONV_MAX_COLUMNS 4
+#define CONV_MAX_ROWS 8
+#define CONV_ROWS(columns) ((columns) <= 3 ? 8 : 6)
+#define GRAD_COLUMNS 3
+#define GRAD_ROWS 8
+
+typedef float32x4_t f32_vec;
+enum { f32_lanes = 4 };
+
+static FASTCONV_INLINE f32_vec f32_zero(void) { return vdupq_n_f32(0.0f); }
+static FASTCONV_INLINE f32_vec f32_set1(float a) { return vdupq_n_f32(a); }
+static FASTCONV_INLINE f32_vec f32_load(const float *p) { return vld1q_f32(p); }
+static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { vst1q_f32(p, a); }
+static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
+static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return vfmaq_f32(c, a, b); }
+static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
+    float lane[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int i = 0; i < n; i++) lane[i] = p[i];
+    return vld1q_f32(lane);
+}
+static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
+    float lane[4];
+    vst1q_f32(lane, a);
+    for (int i = 0; i < n; i++) p[i] = lane[i];
+}
+static FASTCONV_INLINE void f32_transpose(f32_vec r[4]) {
+    const float32x4x2_t a = vzipq_f32(r[0], r[2]), b = vzipq_f32(r[1], r[3]);
+    const float32x4x2_t low = vzipq_f32(a.val[0], b.val[0]), high = vzipq_f32(a.val[1], b.val[1]);
+    r[0] = low.val[0];
+    r[1] = low.val[1];
+    r[2] = high.val[0];
+    r[3] = high.val[1];
+}
+
+typedef float64x2_t f64_vec;
+enum { f64_lanes = 2 };
+
+static FASTCONV_INLINE f64_vec f64_zero(void) { return vdupq_n_f64(0.0); }
+static FASTCONV_INLINE f64_vec f64_set1(double a) { return vdupq_n_f64(a); }
+static FASTCONV_INLINE f64_vec f64_load(const double *p) { return vld1q_f64(p); }
+static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { vst1q_f64(p, a); }
+static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(a, b); }
+static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return vfmaq_f64(c, a, b); }
+static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
+    return n == 2 ? vld1q_f64(p) : vsetq_lane_f64(n ? *p : 0.0, vdupq_n_f64(0.0), 0);
+}
+static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
+    if (n == 2)
+        vst1q_f64(p, a);
+    else if (n)
+        *p = vgetq_lane_f64(a, 0);
+}
+static FASTCONV_INLINE void f64_transpose(f64_vec r[2]) {
+    const f64_vec low = vzip1q_f64(r[0], r[1]);
+    r[1] = vzip2q_f64(r[0], r[1]);
+    r[0] = low;
+}
+
+#endif
