@@ -24,8 +24,9 @@ MACHINE = platform.machine().lower()
 ISA_FLAGS = {
     "unix": {
         "portable": ["-ffp-contract=off"],
-        "avx2": ["-mavx2", "-mfma"],
-        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+        "avx2": ["-mavx2", "-mfma", "-mtune=haswell"],
+        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512",
+                   "-mtune=skylake-avx512"],
         "neon": [],
     },
     "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},

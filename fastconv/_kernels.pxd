@@ -35,22 +35,23 @@ cdef extern from "kernel_table.h" nogil:
 
     ctypedef struct fastconv_depthwise_args:
         Py_ssize_t pixels, channels
-        const void **in_ "in"
-        void **out
-        Py_ssize_t taps
-        const Py_ssize_t *tap_offset
+        const void *in_ "in"
+        void *out
+        Py_ssize_t in_stride, out_stride
+        Py_ssize_t tap_rows, tap_columns, tap_step
+        const Py_ssize_t *row_offset
         const void *weights
-        Py_ssize_t weights_stride
+        Py_ssize_t weights_stride, weights_columns
         const void *bias
         int accumulate
 
     ctypedef struct fastconv_depthwise_grad_args:
         Py_ssize_t pixels, channels
-        const void **in_ "in"
+        const void *in_ "in"
         const void *dy
-        Py_ssize_t dy_stride
-        Py_ssize_t taps
-        const Py_ssize_t *tap_offset
+        Py_ssize_t in_stride, dy_stride
+        Py_ssize_t tap_rows, tap_columns, tap_step
+        const Py_ssize_t *row_offset
         void *grad
         Py_ssize_t grad_stride
         int accumulate

@@ -39,3 +39,5 @@ cdef Py_ssize_t point_pixels(
 cdef void find_offsets(
     const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets) noexcept nogil
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil
+cdef Py_ssize_t tap_offset(
+    const Plan *plan, const Source *source, Py_ssize_t row_tap, Py_ssize_t column_tap) noexcept nogil

@@ -96,6 +96,7 @@ cdef void gather_block(
         source.row_stride = rows.in_step * x.row_stride
         source.column_stride = plan.columns.in_step * x.column_stride
         source.row_pitch, source.column_pitch = x.row_stride, x.column_stride
+        # Before the first element, where taps will be left out at the edges.
         source.data = x.data + size * (
             block.image * x.batch_stride
             + (block.row * rows.in_step + rows.min_offset) * x.row_stride

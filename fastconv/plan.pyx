@@ -9,9 +9,10 @@ from fastconv._kernels cimport caches, fastconv_caches
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
+cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 256
-cdef Py_ssize_t GRAD_SCRATCH = 192 << 10
+cdef Py_ssize_t GRAD_SCRATCH = 256 << 10
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PIECES = 16
 cdef Py_ssize_t MOST_PACKED = 2 << 20
@@ -120,8 +121,7 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexc
     cdef Axis *rows = &plan.rows
     cdef Axis *columns = &plan.columns
     cdef Py_ssize_t steps, one_row
-    # Read in place, pixels cost no scratch; but depthwise dL/dW may have to pack that much of dy.
-    if not plan.gathered and not (plan.depthwise and plan.op == WEIGHT_GRAD):
+    if not plan.gathered:       # read in place, pixels cost no scratch
         pixel = 0
     set_block(rows, 1)
     steps = min(columns.extent, 2 * pixels)
@@ -190,15 +190,37 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
                   * inner * g.out_channels)
 
 
-cdef void choose_source(Plan *plan, const Tensor *source) noexcept nogil:
+cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
+    """Whether no weight is NaN or infinite; only the weights of a depthwise call are so few."""
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t i, j, o, at
+    cdef double value
+    for i in range(g.kernel_height):
+        for j in range(g.kernel_width):
+            for o in range(g.out_channels):
+                at = i * w.batch_stride + j * w.row_stride + o * w.channel_stride
+                value = (<const float *> w.data)[at] if plan.itemsize == 4 else (<const double *> w.data)[at]
+                if value - value != 0:
+                    return False
+    return True
+
+
+cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights) noexcept nogil:
     """Read the input in place where it is dense and needs no padding, else gather it."""
     cdef bint single = plan.columns.taps == plan.columns.phases
     cdef bint dense = source.column_stride == plan.in_channels or single
-    plan.gathered = (
-        plan.rows.padded or plan.columns.padded or source.channel_stride != 1
-        or (plan.depthwise and plan.multiplier != 1)
-        or not (dense or plan.depthwise or plan.in_channels >= 64))
-    plan.merged = not plan.depthwise and plan.columns.consecutive and (plan.gathered or dense)
+    cdef bint padded = plan.rows.padded or plan.columns.padded
+    plan.merged = False
+    plan.clipped = False
+    if plan.depthwise:
+        # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
+        # the weight is not finite, and in dL/dW dy would have to be searched.
+        plan.clipped = padded and (
+            plan.op == INPUT_GRAD or (plan.op == FORWARD and all_finite(plan, weights)))
+        plan.gathered = source.channel_stride != 1 or plan.multiplier != 1 or (padded and not plan.clipped)
+        return
+    plan.gathered = padded or source.channel_stride != 1 or not (dense or plan.in_channels >= 64)
+    plan.merged = plan.columns.consecutive and (plan.gathered or dense)
 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
@@ -226,15 +248,14 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
 
 cdef void measure_workspace(Plan *plan) noexcept nogil:
     cdef Py_ssize_t pointer = sizeof(void *)
-    cdef Py_ssize_t slice_rows = plan.depth_block
+    cdef Py_ssize_t slice_rows = min(plan.depth_block, plan.rows.taps * plan.columns.taps * plan.in_channels)
     plan.scratch_bytes = 0
     if plan.gathered:
         plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
-    plan.pointer_bytes = whole_lines(plan.block_pixels * pointer)
-    plan.offset_bytes = whole_lines(
-        plan.rows.taps * plan.columns.taps * pointer * (plan.multiplier if plan.depthwise else 1))
+    plan.pointer_bytes = 0 if plan.depthwise else whole_lines(plan.block_pixels * pointer)
+    plan.offset_bytes = whole_lines(plan.rows.taps * plan.columns.taps * pointer)
     if plan.op == WEIGHT_GRAD:
-        slice_rows = plan.block_pixels
+        slice_rows = plan.columns.block if plan.depthwise else plan.block_pixels
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
@@ -263,9 +284,13 @@ cdef void make_plan(
     make_axis(&plan.columns, op, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
     choose_pass(plan)
-    choose_source(plan, source)
+    choose_source(plan, source, weights)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
+    if plan.depthwise:          # goes by rows, as many as fit
+        pixels = DEPTHWISE_PIXELS
+        if op != WEIGHT_GRAD and threads > 1:
+            pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
     choose_blocks(plan, pixels, scratch)
     if plan.depthwise:
         plan.panels = 1

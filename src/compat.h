@@ -4,18 +4,21 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCONV_INLINE __forceinline
+#define FASTCONV_NOINLINE __declspec(noinline)
 #define FASTCONV_RESTRICT __restrict
 #define FASTCONV_UNROLL
 #define FASTCONV_ALIGN(bytes) __declspec(align(bytes))
 #elif defined(__clang__)
 #define FASTCONV_INLINE inline __attribute__((always_inline))
+#define FASTCONV_NOINLINE __attribute__((noinline))
 #define FASTCONV_RESTRICT __restrict__
 #define FASTCONV_UNROLL _Pragma("unroll")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #else
 #define FASTCONV_INLINE inline __attribute__((always_inline))
+#define FASTCONV_NOINLINE __attribute__((noinline))
 #define FASTCONV_RESTRICT __restrict__
-#define FASTCONV_UNROLL _Pragma("GCC unroll 16")
+#define FASTCONV_UNROLL _Pragma("GCC unroll 32")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #endif
 

@@ -34,29 +34,30 @@ typedef struct {
     int accumulate;
 } fastconv_grad_args;
 
-/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0)
- *             + sum over t < taps of in[p][tap_offset[t] + c] * weights[t][c] */
+/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns of
+ *             in[p * in_stride + row_offset[r] + t * tap_step + c] * weights[r * weights_columns + t][c] */
 typedef struct {
     ptrdiff_t pixels, channels;
-    const void *const *in;
-    void *const *out;
-    ptrdiff_t taps;
-    const ptrdiff_t *tap_offset;      /* [taps] */
-    const void *weights;              /* [taps][channels], rows weights_stride apart */
-    ptrdiff_t weights_stride;
+    const void *in;
+    void *out;
+    ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */
+    ptrdiff_t tap_rows, tap_columns, tap_step;
+    const ptrdiff_t *row_offset;      /* [tap_rows] */
+    const void *weights;              /* [tap_rows * weights_columns] rows, weights_stride apart */
+    ptrdiff_t weights_stride, weights_columns;
     const void *bias;                 /* [channels] or NULL */
     int accumulate;
 } fastconv_depthwise_args;
 
-/* grad[t][c] = (accumulate ? grad[t][c] : 0) + sum over p < pixels of in[p][tap_offset[t] + c] * dy[p][c] */
+/* grad[r * tap_columns + t][c] = (accumulate ? what was there : 0)
+ *     + sum over p < pixels of in[p * in_stride + row_offset[r] + t * tap_step + c] * dy[p * dy_stride + c] */
 typedef struct {
     ptrdiff_t pixels, channels;
-    const void *const *in;            /* [pixels] */
-    const void *dy;                   /* [pixels][channels], rows dy_stride apart */
-    ptrdiff_t dy_stride;
-    ptrdiff_t taps;
-    const ptrdiff_t *tap_offset;      /* [taps] */
-    void *grad;                       /* [taps][channels], rows grad_stride apart */
+    const void *in, *dy;
+    ptrdiff_t in_stride, dy_stride;   /* elements from a pixel to the next */
+    ptrdiff_t tap_rows, tap_columns, tap_step;
+    const ptrdiff_t *row_offset;      /* [tap_rows] */
+    void *grad;                       /* [tap_rows * tap_columns] rows, grad_stride apart */
     ptrdiff_t grad_stride;
     int accumulate;
 } fastconv_depthwise_grad_args;

@@ -1,15 +1,16 @@
 """One filter a channel: the forward pass and dL/dx, vectors along channels.
 
-The same blocks, phases and pointers as the direct sum; the kernel multiplies each channel by its own
-weight instead of a panel.  With several filters a channel, scratch holds each channel that often
-(forward), or dy of the j-th filters side by side, whose shares dL/dx adds as further taps.
+The same blocks and phases as the direct sum; the kernel takes a row of pixels at a time and multiplies
+each channel by its own weight.  Where it may, it reads the input in place and leaves out the taps that
+fall on padding: see Plan.clipped.  With several filters a channel, scratch holds each channel that often
+(forward), or dy of the j-th filters side by side, whose shares dL/dx adds one after the other.
 """
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport fastconv_depthwise_args, fastconv_pack_args, flush_denormals, restore_mode
 from fastconv.blocks cimport (
-    Block, Phase, Source, Workspace, find_offsets, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, point_pixels, zero_block)
+    Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
+    phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor
 
 
@@ -19,7 +20,7 @@ cdef struct Job:
     const Tensor *x
     const char *bias
     char *out
-    char *packed                # [phase][row tap][column tap][share][panel]
+    char *packed                # [phase][share][row tap][column tap][panel]
     char *threads
     int finite
 
@@ -43,8 +44,8 @@ cdef void pack_phase(Job *job, const Tensor *w, const Phase *phase) noexcept nog
     args.row_stride, args.column_stride = 0, shares * w.channel_stride
     args.finite = &job.finite
     args.panel = phase_weights(job, phase)
-    for tap in range(phase.rows * phase.columns):
-        for share in range(shares):
+    for share in range(shares):
+        for tap in range(phase.rows * phase.columns):
             args.source = w.data + plan.itemsize * (
                 plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
                 + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
@@ -53,44 +54,109 @@ cdef void pack_phase(Job *job, const Tensor *w, const Phase *phase) noexcept nog
             args.panel = <char *> args.panel + plan.panel * plan.itemsize
 
 
-cdef void spread_offsets(const Plan *plan, const Phase *phase, Py_ssize_t *offsets) noexcept nogil:
-    """From an offset a tap to an offset a tap and share, in place, last first."""
-    cdef Py_ssize_t tap, share, shares = shares_of(plan)
-    for tap in range(phase.runs - 1, -1, -1):
-        for share in range(shares - 1, -1, -1):
-            offsets[tap * shares + share] = offsets[tap] + share * plan.out_total
-
-
-cdef void only_real_taps(
-    const Plan *plan, const Block *block, const Phase *phase, fastconv_depthwise_args *args, Py_ssize_t pixels,
+cdef void point_row(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t image, Py_ssize_t row,
+    char *out, fastconv_depthwise_args *args,
 ) noexcept nogil:
-    """dL/dx with weights that are not finite: zero times them is not zero, so padding must not be multiplied."""
+    """Where the pixels of one row of the block read and write."""
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t shares = shares_of(plan), stride = plan.panel * plan.itemsize
-    cdef Py_ssize_t down = phase_block_rows(plan, block, phase), across = phase_block_columns(plan, block, phase)
-    cdef Py_ssize_t pixel, tap, row, column, at
-    cdef const char *weights = <const char *> args.weights
-    cdef const Py_ssize_t *offsets = args.tap_offset
-    cdef const void **reads = args.in_
-    cdef void **writes = args.out
-    args.pixels = 1
-    for pixel in range(pixels):
-        args.in_, args.out = reads + pixel, writes + pixel
-        args.taps, args.accumulate = 0, False
-        plan.kernels.depthwise(args)
-        args.taps, args.accumulate = shares, True
-        row = block.row + pixel // across % down
-        column = block.column + pixel % across
-        for tap in range(phase.runs):
-            at = row + rows.tap_offset[phase.first_row + tap // phase.columns]
-            if not 0 <= at < rows.in_size:
-                continue
-            at = column + columns.tap_offset[phase.first_column + tap % phase.columns]
-            if 0 <= at < columns.in_size:
-                args.tap_offset = offsets + tap * shares
-                args.weights = weights + tap * shares * stride
-                plan.kernels.depthwise(args)
+    cdef Py_ssize_t down = rows.phase_first[phase.row] + (block.row + row) * rows.out_step
+    cdef Py_ssize_t right = columns.phase_first[phase.column] + block.column * columns.out_step
+    args.in_ = source.data + plan.itemsize * (
+        image * source.image_stride + row * source.row_stride
+        + tap_offset(plan, source, 0, phase.first_column) - tap_offset(plan, source, 0, 0))
+    args.out = out + plan.itemsize * plan.out_total * (
+        ((block.image + image) * rows.out_size + down) * columns.out_size + right)
+
+
+cdef inline void real_taps(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Of a phase's taps, from `start` on, those [first, end) that read inside the input at a step."""
+    cdef const Py_ssize_t *offset = axis.tap_offset + start
+    cdef Py_ssize_t at = step * axis.in_step
+    first[0], end[0] = 0, taps
+    while first[0] < taps and at + offset[first[0]] < 0:
+        first[0] += 1
+    while end[0] > first[0] and at + offset[end[0] - 1] >= axis.in_size:
+        end[0] -= 1
+
+
+cdef void run_pixels(
+    const Plan *plan, const fastconv_depthwise_args *row, Py_ssize_t pixel, Py_ssize_t pixels, Py_ssize_t first_tap,
+    Py_ssize_t end_tap,
+) noexcept nogil:
+    """Some pixels of a row, through some of the taps across."""
+    cdef Py_ssize_t size = plan.itemsize
+    cdef fastconv_depthwise_args args = row[0]
+    args.pixels = pixels
+    args.in_ = <const char *> row.in_ + size * (pixel * row.in_stride + first_tap * row.tap_step)
+    args.out = <char *> row.out + size * pixel * row.out_stride
+    args.weights = <const char *> row.weights + size * first_tap * row.weights_stride
+    args.tap_columns = end_tap - first_tap
+    plan.kernels.depthwise(&args)
+
+
+cdef void run_clipped(
+    const Plan *plan, const Block *block, const Phase *phase, Py_ssize_t row, const fastconv_depthwise_args *whole,
+) noexcept nogil:
+    """A row of pixels through the taps that read inside the input: nothing is multiplied by padding."""
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t step = columns.in_step, start = phase.first_column, pixel, first, end, left, right
+    cdef fastconv_depthwise_args args = whole[0]
+    real_taps(&plan.rows, phase.first_row, phase.rows, block.row + row, &first, &end)
+    args.tap_rows = end - first
+    args.row_offset += first
+    args.weights = <const char *> args.weights + first * phase.columns * args.weights_stride * plan.itemsize
+    # Pixels [left, right) read through every tap across.
+    left = -columns.tap_offset[start]
+    right = columns.in_size - columns.tap_offset[start + phase.columns - 1]
+    left = min(max((left + step - 1) // step - block.column, 0), args.pixels) if left > 0 else 0
+    right = min(max((right + step - 1) // step - block.column, left), args.pixels) if right > 0 else left
+    for pixel in range(left):
+        real_taps(columns, start, phase.columns, block.column + pixel, &first, &end)
+        run_pixels(plan, &args, pixel, 1, first, end)
+    if right > left:
+        run_pixels(plan, &args, left, right - left, 0, phase.columns)
+    for pixel in range(right, args.pixels):
+        real_taps(columns, start, phase.columns, block.column + pixel, &first, &end)
+        run_pixels(plan, &args, pixel, 1, first, end)
+
+
+cdef void run_phase(
+    const Job *job, const Block *block, const Phase *phase, const Source *source, Py_ssize_t *offsets,
+) noexcept nogil:
+    """Every row that a phase has in the block."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t tap, image, row, share, taps = phase.rows * phase.columns
+    cdef fastconv_depthwise_args args
+    for tap in range(phase.rows):
+        offsets[tap] = tap_offset(plan, source, phase.first_row + tap, 0)
+    args.pixels = phase_block_columns(plan, block, phase)
+    args.channels = plan.out_total
+    args.in_stride = source.column_stride
+    args.out_stride = plan.columns.out_step * plan.out_total
+    args.tap_rows, args.tap_columns = phase.rows, phase.columns
+    args.tap_step = 0
+    if phase.columns > 1:       # the taps of a phase are evenly spaced
+        args.tap_step = (tap_offset(plan, source, 0, phase.first_column + 1)
+                         - tap_offset(plan, source, 0, phase.first_column))
+    args.row_offset = offsets
+    args.weights_stride, args.weights_columns = plan.panel, phase.columns
+    args.bias = job.bias
+    for image in range(block.images):
+        for row in range(phase_block_rows(plan, block, phase)):
+            point_row(plan, block, phase, source, image, row, job.out, &args)
+            args.weights = phase_weights(job, phase)
+            for share in range(shares_of(plan)):
+                args.accumulate = share > 0
+                if plan.clipped:
+                    run_clipped(plan, block, phase, row, &args)
+                else:
+                    plan.kernels.depthwise(&args)
+                args.in_ = <const char *> args.in_ + plan.out_total * plan.itemsize
+                args.weights = <const char *> args.weights + taps * plan.panel * plan.itemsize
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -98,7 +164,6 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t row, column
     cdef unsigned long long mode = flush_denormals()
-    cdef fastconv_depthwise_args args
     cdef Workspace work
     cdef Block block
     cdef Source source
@@ -108,24 +173,10 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     gather_block(plan, job.x, &block, work.scratch, &source)
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
-    args.channels = plan.out_total
-    args.weights_stride = plan.panel
-    args.bias = job.bias
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
-            args.pixels = point_pixels(plan, &block, &phase, &source, job.out, work.reads, work.writes)
-            args.in_, args.out = work.reads, work.writes
-            find_offsets(plan, &phase, &source, work.offsets)
-            spread_offsets(plan, &phase, work.offsets)
-            args.taps = phase.runs * shares_of(plan)
-            args.tap_offset = work.offsets
-            args.weights = phase_weights(job, &phase)
-            args.accumulate = False
-            if job.finite or plan.op != INPUT_GRAD or not (plan.rows.padded or plan.columns.padded):
-                plan.kernels.depthwise(&args)
-            else:
-                only_real_taps(plan, &block, &phase, &args, args.pixels)
+            run_phase(job, &block, &phase, &source, work.offsets)
     restore_mode(mode)
 
 

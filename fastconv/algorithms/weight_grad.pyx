@@ -16,7 +16,7 @@ from fastconv._kernels cimport (
     restore_mode)
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_offsets, gather_block, locate_block, open_phase, open_workspace,
-    point_pixels, source_group)
+    point_pixels, source_group, tap_offset)
 from fastconv.plan cimport Plan, Tensor, panel_start
 
 # Elements that one task adds up when the pieces are done.
@@ -107,26 +107,41 @@ cdef void run_block(
 
 
 cdef void run_depthwise_block(
-    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
-    Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
+    const Job *job, const Block *block, const Source *source, const Workspace *work, Py_ssize_t first, Py_ssize_t end,
+    char *grad, bint accumulate,
 ) noexcept nogil:
-    """Add the kernel rows [first, end) of a block, every channel for itself."""
+    """Add the kernel rows [first, end) of a block, every channel for itself, a row of pixels at a time."""
     cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    cdef Py_ssize_t image, row
+    cdef Block part = block[0]
     cdef fastconv_depthwise_grad_args args
-    args.pixels, args.channels = pixels, plan.out_total
-    args.in_ = work.reads
-    args.dy = dense_dy(job, block)
-    args.dy_stride = plan.out_total
-    if args.dy == NULL:
-        args.dy = work.slice
-        args.dy_stride = plan.panel
-        pack_dy(job, block, 0, plan.out_total, plan.panel, work.slice)
-    args.taps = (end - first) * plan.columns.taps
-    args.tap_offset = work.offsets + first * plan.columns.taps
+    args.pixels, args.channels = block.columns, plan.out_total
+    args.in_stride = source.column_stride
+    args.dy_stride = dy.column_stride
+    args.tap_rows, args.tap_columns = end - first, plan.columns.taps
+    args.tap_step = 0
+    if plan.columns.taps > 1:   # they are evenly spaced
+        args.tap_step = tap_offset(plan, source, 0, 1) - tap_offset(plan, source, 0, 0)
+    for row in range(first, end):
+        work.offsets[row] = tap_offset(plan, source, row, 0)
+    args.row_offset = work.offsets + first
     args.grad = grad + first * plan.columns.taps * plan.out_total * plan.itemsize
     args.grad_stride = plan.out_total
     args.accumulate = accumulate
-    plan.kernels.depthwise_grad(&args)
+    part.images = part.rows = 1
+    for image in range(block.images):
+        for row in range(block.rows):
+            args.in_ = source.data + plan.itemsize * (image * source.image_stride + row * source.row_stride)
+            args.dy = dy.data + plan.itemsize * (
+                (block.image + image) * dy.batch_stride + (block.row + row) * dy.row_stride
+                + block.column * dy.column_stride)
+            if dy.channel_stride != 1:
+                part.image, part.row = block.image + image, block.row + row
+                pack_dy(job, &part, 0, plan.out_total, plan.panel, work.slice)
+                args.dy, args.dy_stride = work.slice, plan.panel
+            plan.kernels.depthwise_grad(&args)
+            args.accumulate = True
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -146,11 +161,11 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     for index in range(start, stop):
         locate_block(plan, index, &block)
         gather_block(plan, job.x, &block, work.scratch, &source)
-        pixels = point_pixels(plan, &block, &phase, &source, NULL, work.reads, NULL)
-        find_offsets(plan, &phase, &source, work.offsets)
         if plan.depthwise:
-            run_depthwise_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
+            run_depthwise_block(job, &block, &source, &work, first, end, piece_of(job, piece), index > start)
         else:
+            pixels = point_pixels(plan, &block, &phase, &source, NULL, work.reads, NULL)
+            find_offsets(plan, &phase, &source, work.offsets)
             run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
     restore_mode(mode)
 
