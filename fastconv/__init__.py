@@ -1,3 +1,39 @@
+"""fastconv: convolution for NumPy arrays on a CPU, with both gradients, and nothing else.
+
+Arrays are NHWC, filters HWIO.  A call goes one way through the code, and each layer knows only what
+is to its right::
+
+    conv2d  ->  geometry  ->  plan  ->  algorithms (Cython, prange)  ->  micro-kernels (C)
+
+`functional` and `arrays` check arguments once and turn them into shapes and pointers; `geometry`
+resolves padding and output size; `plan` finds taps, phases, blocks and panels; `engine` runs the
+plan without the GIL through one of `algorithms`, whose `blocks` gather what is irregular; the kernels
+in src/ multiply dense rows, once for every dtype and instruction set.  `reference` says the same in
+plain NumPy, `explain` shows the plan of a call, `layers` holds Conv2D.
+"""
+
+from fastconv import reference
+from fastconv.config import __version__, get_include, show_config
+from fastconv.explain import explain
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
+from fastconv.layers import Conv2D
+from fastconv.sparse import conv2d_matrix
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
+
+__all__ = [
+    "Conv2D",
+    "__version__",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_matrix",
+    "conv2d_output_shape",
+    "conv2d_weight_grad",
+    "explain",
+    "get_include",
+    "get_num_threads",
+    "num_threads",
+    "reference",
+    "set_num_threads",
+    "show_config",
+]

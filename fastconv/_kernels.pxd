@@ -85,6 +85,7 @@ cdef extern from "kernel_table.h" nogil:
         int conv_rows, grad_rows
         void (*conv)(const fastconv_conv_args *) noexcept nogil
         void (*grad)(const fastconv_grad_args *) noexcept nogil
+        void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil
         void (*depthwise_grad)(const fastconv_depthwise_grad_args *) noexcept nogil
         void (*pack)(const fastconv_pack_args *) noexcept nogil

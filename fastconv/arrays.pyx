@@ -85,7 +85,9 @@ cdef int open_arrays(tuple names, tuple arrays, list views) except -1:
         if array is not None and not (type(array) is ndarray and array.dtype is dtype):
             ready = False
     if not ready:
-        arrays = tuple([None if a is None else as_array(a, name) for name, a in zip(names, arrays)])
+        # Only a bias may be absent.
+        arrays = tuple([None if a is None and name == "bias" else as_array(a, name)
+                        for name, a in zip(names, arrays)])
         dtype = common_dtype(*[a.dtype for a in arrays if a is not None])
     for array in arrays:
         view = None

@@ -127,8 +127,8 @@ cdef int resolve_axis(
         raise ValueError(f"padding must keep the padded {axis} below 2**60, got {pad[0]} and {pad[1]}")
     if reach > padded:
         raise ValueError(
-            f"the kernel must fit the padded input: {axis} {kernel} with dilation {dilation} covers {reach}, "
-            f"input {axis} {size} with padding {pad[0]} and {pad[1]}, got {padded}")
+            f"w must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} covers {reach}, "
+            f"an input of {axis} {size} and padding {pad[0]} and {pad[1]}, got {padded}")
     out[0] = (padded - reach) // stride + 1
     return 0
 
@@ -153,16 +153,16 @@ cdef int resolve_geometry(Geometry *g, const Options *options) except -1:
                  options.same, &g.pad_left, &g.out_width)
     if (product(max(g.batch, 1), max(g.in_height, 1), max(g.in_width, 1), max(g.in_channels, 1))
             > <double> (LIMIT // LARGEST_ITEM)):
-        raise ValueError("the input must have a size in bytes below 2**60, "
+        raise ValueError("x must have a size in bytes below 2**60, "
                          f"got ({g.batch}, {g.in_height}, {g.in_width}, {g.in_channels})")
     if (product(max(g.batch, 1), max(g.out_height, 1), max(g.out_width, 1), max(g.out_channels, 1))
             > <double> (LIMIT // LARGEST_ITEM)):
-        raise ValueError("the output must have a size in bytes below 2**60, "
+        raise ValueError("padding and the input must keep the size of the output in bytes below 2**60, "
                          f"got ({g.batch}, {g.out_height}, {g.out_width}, {g.out_channels})")
     if (product(g.kernel_height, g.kernel_width, max(g.in_channels // g.groups, 1), max(g.out_channels, 1))
             > <double> (LIMIT // LARGEST_ITEM)):
         raise ValueError(
-            "the weights must have a size in bytes below 2**60, got "
+            "w must have a size in bytes below 2**60, got "
             f"({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
     return 0
 
@@ -179,6 +179,8 @@ cdef int resolve_shapes(
     axes = read_input_shape(shape, input_shape)
     read_shape(weights, weight_shape, "weight_shape", "KH KW C//groups O", 0)
     read_options(&options, stride, padding, dilation, groups)
+    if weights[0] < 1 or weights[1] < 1:
+        raise ValueError(f"weight_shape must have a kernel of at least 1 x 1, got {weights[0]} x {weights[1]}")
     g.batch, g.in_height, g.in_width, g.in_channels = shape[0], shape[1], shape[2], shape[3]
     g.kernel_height, g.kernel_width, g.out_channels = weights[0], weights[1], weights[3]
     if <double> weights[2] * <double> options.groups != <double> g.in_channels:

@@ -64,6 +64,7 @@ cdef struct Plan:
     bint packed                     # every panel is packed before the first block
     bint weights_in_place           # the weights are one panel as they stand
     # Tasks: (block or piece) x (share of the panels).
+    bint swapped                    # weight_grad: vectors along the runs, not along the output channels
     Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads
     Py_ssize_t units, shares        # panels (weight_grad: x kernel rows) of all groups, shares they are cut into
     Py_ssize_t tasks

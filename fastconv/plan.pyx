@@ -168,6 +168,14 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
         plan.packed_bytes = 0
 
 
+cdef void choose_vectors(Plan *plan) noexcept nogil:
+    """dL/dW has two sides to lay its vectors along: the one that fills them better, by a clear margin."""
+    cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1)
+    cdef Py_ssize_t along_runs = plan.out_channels * ceil_div(run, plan.kernels.lanes)
+    cdef Py_ssize_t along_channels = run * ceil_div(plan.out_channels, plan.kernels.lanes)
+    plan.swapped = along_runs < 0.8 * along_channels
+
+
 cdef void choose_pass(Plan *plan) noexcept nogil:
     """Channels and steps of the pass, seen as one sum over taps."""
     cdef Geometry *g = &plan.geometry
@@ -177,6 +185,7 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
     plan.groups = g.groups
     plan.depthwise = inner == 1 and g.groups > 1
     plan.multiplier = multiplier
+    plan.swapped = False
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
     plan.in_channels, plan.out_channels = inner, multiplier
     if plan.op == INPUT_GRAD:
@@ -191,10 +200,12 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
-    """Whether no weight is NaN or infinite; only the weights of a depthwise call are so few."""
+    """Whether no weight is NaN or infinite (taken for granted where there are none to look at)."""
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t i, j, o, at
     cdef double value
+    if w.data == NULL:
+        return True
     for i in range(g.kernel_height):
         for j in range(g.kernel_width):
             for o in range(g.out_channels):
@@ -308,5 +319,6 @@ cdef void make_plan(
         if op == WEIGHT_GRAD:
             plan.packed = False
             plan.packed_bytes = 0
+            choose_vectors(plan)
     choose_tasks(plan, threads)
     measure_workspace(plan)

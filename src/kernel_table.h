@@ -33,6 +33,7 @@ typedef struct {
     ptrdiff_t grad_stride;
     int accumulate;
 } fastconv_grad_args;
+typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy_stride may be any, columns too */
 
 /* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns of
  *             in[p * in_stride + row_offset[r] + t * tap_step + c] * weights[r * weights_columns + t][c] */

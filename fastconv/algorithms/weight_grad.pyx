@@ -96,14 +96,19 @@ cdef void run_block(
             packed = unit // plan.rows.taps
             args.dy = dense_dy(job, block)
             args.dy_stride = total
-            if args.dy == NULL or plan.panels > 1 or plan.groups > 1 or total % plan.kernels.lanes:
+            if args.dy != NULL and plan.swapped:
+                args.dy = <const char *> args.dy + (group * plan.out_channels + start) * size
+            elif args.dy == NULL or plan.panels > 1 or plan.groups > 1 or total % plan.kernels.lanes:
                 args.dy = work.slice
                 args.dy_stride = panel_start(plan, panel + 1) - start
                 pack_dy(job, block, group * plan.out_channels + start, args.columns, args.dy_stride, work.slice)
         for run in range(row * row_runs, (row + 1) * row_runs):
             args.in_offset = work.offsets[run] + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
-            plan.kernels.grad(&args)
+            if plan.swapped:
+                plan.kernels.grad_swapped(&args)
+            else:
+                plan.kernels.grad(&args)
 
 
 cdef void run_depthwise_block(

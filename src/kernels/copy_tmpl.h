@@ -35,24 +35,39 @@ static VEC K(pack_transposed)(const fastconv_pack_args *args) {
     return check;
 }
 
-/* Rows of the panel are rows of the source, or scattered. */
+/* Rows of the panel are rows of the source; the last vector of each may be a part. */
+static FASTCONV_INLINE VEC K(pack_vector)(const REAL *from, REAL *to, int lanes, VEC check) {
+    const VEC row = K(load_up_to)(from, lanes);
+    V(store)(to, row);
+    return V(fma)(row, V(zero)(), check);
+}
+
 static VEC K(pack_rows)(const fastconv_pack_args *args) {
+    const REAL *source = (const REAL *)args->source;
+    REAL *panel = (REAL *)args->panel;
+    const ptrdiff_t rows = args->rows, from = args->row_stride, to = args->panel_stride;
+    const ptrdiff_t whole = args->columns / LANES * LANES;
+    const int last = (int)(args->columns - whole);
+    VEC check = V(zero)();
+    for (ptrdiff_t k = 0; k < rows; k++) {
+        for (ptrdiff_t n = 0; n < whole; n += LANES)
+            check = K(pack_vector)(source + k * from + n, panel + k * to + n, LANES, check);
+        if (last) check = K(pack_vector)(source + k * from + whole, panel + k * to + whole, last, check);
+    }
+    return check;
+}
+
+/* Neither rows nor columns of the source are dense. */
+static VEC K(pack_scattered)(const fastconv_pack_args *args) {
     VEC check = V(zero)();
     for (ptrdiff_t k = 0; k < args->rows; k++) {
         const REAL *from = (const REAL *)args->source + k * args->row_stride;
         REAL *to = (REAL *)args->panel + k * args->panel_stride;
         for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
             const int columns = (int)(args->columns - n < LANES ? args->columns - n : LANES);
-            VEC row;
-            if (args->column_stride == 1) {
-                row = K(load_up_to)(from + n, columns);
-            } else {
-                REAL lane[LANES] = {0};
-                for (int i = 0; i < columns; i++) lane[i] = from[(n + i) * args->column_stride];
-                row = V(load)(lane);
-            }
-            check = V(fma)(row, V(zero)(), check);
-            V(store)(to + n, row);
+            REAL lane[LANES] = {0};
+            for (int i = 0; i < columns; i++) lane[i] = from[(n + i) * args->column_stride];
+            check = K(pack_vector)(lane, to + n, LANES, check);
         }
     }
     return check;
@@ -61,8 +76,9 @@ static VEC K(pack_rows)(const fastconv_pack_args *args) {
 static void K(pack)(const fastconv_pack_args *args) {
     assert(args->panel_stride % LANES == 0 && args->panel_stride >= args->columns);
     assert(args->panel_stride - args->columns < LANES);
-    const int transposed = args->row_stride == 1 && args->column_stride != 1;
-    const VEC check = transposed ? K(pack_transposed)(args) : K(pack_rows)(args);
+    const VEC check = args->column_stride == 1 ? K(pack_rows)(args)
+                      : args->row_stride == 1  ? K(pack_transposed)(args)
+                                               : K(pack_scattered)(args);
     if (!K(all_zero)(check)) *args->finite = 0;
 }
 
@@ -90,7 +106,20 @@ static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, R
     }
 }
 
-static void K(gather)(const fastconv_gather_args *args) {
+/* The `inner` channels of some pixels; fewer than a vector of them move by one masked copy each. */
+static FASTCONV_INLINE void K(gather_pixels)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
+    const ptrdiff_t step = args->pixel_step, stride = args->column_stride, inner = args->inner;
+    if (inner == step && stride == step)
+        K(copy)(scratch, x, args->pixels * step);
+    else if (inner < LANES)
+        for (ptrdiff_t p = 0; p < args->pixels; p++)
+            V(store_part)(scratch + p * step, V(load_part)(x + p * stride, (int)inner), (int)inner);
+    else
+        for (ptrdiff_t p = 0; p < args->pixels; p++) K(copy)(scratch + p * step, x + p * stride, inner);
+}
+
+static void K(gather)(const fastconv_gather_args *given) {
+    const fastconv_gather_args own = *given, *args = &own;      /* stores cannot change what is local */
     const ptrdiff_t step = args->pixel_step, inner = args->inner;
     const REAL *x = (const REAL *)args->x;
     for (ptrdiff_t a = 0; a < args->outer; a++) {
@@ -99,11 +128,8 @@ static void K(gather)(const fastconv_gather_args *args) {
         scratch += args->lead * step;
         if (args->inner_stride != 1 && inner != 1)
             K(gather_strided)(args, x, scratch);
-        else if (inner == step && args->column_stride == step)
-            K(copy)(scratch, x, args->pixels * step);
         else
-            for (ptrdiff_t p = 0; p < args->pixels; p++)
-                K(copy)(scratch + p * step, x + p * args->column_stride, inner);
+            K(gather_pixels)(args, x, scratch);
         scratch += args->pixels * step;
         for (ptrdiff_t p = 0; p < args->tail; p++) K(clear)(scratch + p * step, inner);
         if (args->pixels) x += args->outer_stride;

@@ -79,3 +79,97 @@ static void K(grad)(const fastconv_grad_args *args) {
         row = end;
     }
 }
+
+/* grad_swapped: the same sums with the vectors along the run, for few output channels and long runs;
+ * each dy is broadcast.  The products and their order are grad's, and so are the bits. */
+static FASTCONV_INLINE void K(grad_swapped_end)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
+                                                const VEC *sum, const int columns, int lanes) {
+    REAL *grad = (REAL *)args->grad + row * args->grad_stride + column;
+    VEC square[LANES];
+    FASTCONV_UNROLL
+    for (int i = 0; i < LANES; i++) square[i] = i < columns ? sum[i] : V(zero)();
+    V(transpose)(square);
+    FASTCONV_UNROLL
+    for (int i = 0; i < LANES; i++) {
+        if (i >= lanes) break;
+        REAL *to = grad + i * args->grad_stride;
+        if (args->accumulate) square[i] = V(add)(K(load_up_to)(to, columns), square[i]);
+        K(store_up_to)(to, square[i], columns);
+    }
+}
+
+#if GRAD_ROWS < 8
+#define GRAD_SWAPPED_COLUMNS GRAD_ROWS
+#else
+#define GRAD_SWAPPED_COLUMNS 8
+#endif
+
+/* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast. */
+static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
+                                                 const int columns, const int vectors, int last) {
+    const REAL *const *in = (const REAL *const *)args->in;
+    const ptrdiff_t at = args->in_offset + row, stride = args->dy_stride, pixels = args->pixels;
+    const REAL *dy = (const REAL *)args->dy + column;
+    VEC sum[GRAD_COLUMNS][GRAD_ROWS];
+
+    FASTCONV_UNROLL
+    for (int n = 0; n < vectors; n++) {
+        FASTCONV_UNROLL
+        for (int m = 0; m < columns; m++) sum[n][m] = V(zero)();
+    }
+    for (ptrdiff_t p = 0; p < pixels; p++, dy += stride) {
+        const REAL *a = in[p] + at;
+        VEC b[GRAD_COLUMNS];
+        FASTCONV_UNROLL
+        for (int n = 0; n < vectors; n++) b[n] = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
+        FASTCONV_UNROLL
+        for (int m = 0; m < columns; m++) {
+            const VEC d = V(set1)(dy[m]);
+            FASTCONV_UNROLL
+            for (int n = 0; n < vectors; n++) sum[n][m] = V(fma)(b[n], d, sum[n][m]);
+        }
+    }
+    FASTCONV_UNROLL
+    for (int n = 0; n < vectors; n++) {
+        const int lanes = n + 1 < vectors ? LANES : last;
+        FASTCONV_UNROLL
+        for (int m = 0; m < columns; m += LANES)
+            K(grad_swapped_end)(args, row + n * LANES, column + m, sum[n] + m, columns - m < LANES ? columns - m : LANES,
+                                lanes);
+    }
+}
+
+static FASTCONV_INLINE void K(grad_swapped_rows)(const fastconv_grad_args *args, ptrdiff_t column, const int columns) {
+    const ptrdiff_t rows = args->rows, pair = 2 * LANES;
+    ptrdiff_t row = 0;
+    for (; row + pair <= rows; row += pair) K(grad_swapped_tile)(args, row, column, columns, 2, LANES);
+    if (rows - row > LANES)
+        K(grad_swapped_tile)(args, row, column, columns, 2, (int)(rows - row - LANES));
+    else if (rows > row)
+        K(grad_swapped_tile)(args, row, column, columns, 1, (int)(rows - row));
+}
+
+typedef void K(grad_swapped_fn)(const fastconv_grad_args *, ptrdiff_t);
+#define MAX_ROWS GRAD_SWAPPED_COLUMNS
+#define ROWS(m) static FASTCONV_NOINLINE void K(grad_swapped##m)(const fastconv_grad_args *args, ptrdiff_t column) { K(grad_swapped_rows)(args, column, m); }
+#include "rows.def"
+#undef ROWS
+static K(grad_swapped_fn) *const K(grad_swapped_by_columns)[] = {
+#define ROWS(m) K(grad_swapped##m),
+#include "rows.def"
+#undef ROWS
+};
+#undef MAX_ROWS
+
+static void K(grad_swapped)(const fastconv_grad_args *args) {
+    const ptrdiff_t most = GRAD_SWAPPED_COLUMNS, tiles = (args->columns + most - 1) / most;
+    assert(args->columns >= 1 && args->dy_stride >= args->columns);
+
+    ptrdiff_t column = 0;
+    for (ptrdiff_t t = 0; t < tiles; t++) {
+        const ptrdiff_t end = args->columns * (t + 1) / tiles;
+        K(grad_swapped_by_columns)[end - column - 1](args, column);
+        column = end;
+    }
+}
+#undef GRAD_SWAPPED_COLUMNS

@@ -1,0 +1,178 @@
+"""What a call will do, before it does it: algorithm, blocks, cost."""
+from dataclasses import dataclass
+
+import numpy
+
+from libc.stdlib cimport free, malloc
+
+from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
+from fastconv.arrays import common_dtype
+from fastconv.functional import ALGORITHMS
+from fastconv.geometry cimport Geometry, resolve_shapes
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op, Plan, Tensor, axis_entries, make_plan
+from fastconv.threads cimport thread_count
+
+OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
+NO_WINOGRAD = "this version computes every convolution directly"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found; prints as a table.
+
+    Attributes
+    ----------
+    algorithm : str
+        What computes the call.
+    refused : dict of str to str
+        The other algorithms, in the order they were asked, and why each was refused.
+    blocking : dict of str to object
+        Sizes of blocks, panels and slices, in pixels and elements; tasks and threads.
+    flops : int
+        Floating-point operations, a multiplication and an addition counted as two.
+    bytes : dict of str to int
+        Of the arrays read and written, and of the workspace.
+    intensity : float
+        Operations a byte of the arrays.
+    """
+
+    op: str
+    dtype: str
+    isa: str
+    algorithm: str
+    refused: dict
+    blocking: dict
+    flops: int
+    bytes: dict
+    intensity: float
+
+    def __str__(self):
+        rows = [("pass", f"{self.op}, {self.dtype}"), ("algorithm", self.algorithm), ("instruction set", self.isa)]
+        rows += [(f"not {name}", reason) for name, reason in self.refused.items()]
+        rows += [(name, str(value)) for name, value in self.blocking.items()]
+        rows += [("FLOPs", f"{self.flops:,}")]
+        rows += [(f"bytes of {name}", f"{size:,}") for name, size in self.bytes.items()]
+        rows += [("FLOPs a byte", f"{self.intensity:.1f}")]
+        return "\n".join(f"{name:<22}{value}" for name, value in rows)
+
+    __repr__ = __str__
+
+
+cdef void dense(Tensor *tensor, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels) noexcept:
+    """Strides of a C-contiguous array; explain looks at no data."""
+    tensor.data = NULL
+    tensor.channel_stride = 1
+    tensor.column_stride = channels
+    tensor.row_stride = width * channels
+    tensor.batch_stride = height * width * channels
+
+
+cdef dict blocking_of(const Plan *plan):
+    """The sizes that the plan chose, by name."""
+    found = {
+        "kernel": "one filter a channel" if plan.depthwise else "register tile",
+        "pixels a block": f"{plan.block_images} images x {plan.rows.block} rows x {plan.columns.block} columns"
+                          + (f" x {plan.rows.phases * plan.columns.phases} phases" if plan.op == INPUT_GRAD else ""),
+        "blocks": plan.blocks,
+        "input": "gathered into scratch, padded and dense" if plan.gathered else "read in place",
+    }
+    if not plan.depthwise:
+        found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"
+        if plan.op == WEIGHT_GRAD:
+            found["pieces"] = f"{plan.pieces} partial sums"
+        else:
+            found["weights"] = ("read in place" if plan.weights_in_place else "packed once" if plan.packed
+                                else "packed slice by slice") + f", slices of at most {plan.depth_block} rows"
+    found["tasks"] = f"{plan.tasks} on {plan.threads} thread" + ("s" if plan.threads > 1 else "")
+    return found
+
+
+def explain(
+    input_shape, weight_shape, *, op="forward", dtype=numpy.float32, stride=1, padding=0, dilation=1, groups=1,
+    algorithm="auto",
+):
+    """Say how a call would be computed, without computing it.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Shape of x: (N, H, W, C), or (H, W, C) for one image.
+    weight_shape : tuple of int
+        Shape of w: (KH, KW, C // groups, O).
+    op : {"forward", "input_grad", "weight_grad"}, default "forward"
+        The pass: `conv2d`, `conv2d_input_grad` or `conv2d_weight_grad`.
+    dtype : data-type, default numpy.float32
+        What the arrays hold.
+    stride, padding, dilation, groups, algorithm
+        As in `conv2d`.
+
+    Returns
+    -------
+    Explanation
+        Prints as a table.  Arrays are taken to be C-contiguous, weights to be finite; sizes in bytes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the call itself would.
+
+    References
+    ----------
+    .. [1] S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model
+       for multicore architectures", Communications of the ACM 52(4), 2009: operations a byte.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> plan = fastconv.explain((8, 56, 56, 64), (3, 3, 64, 64), padding=1)
+    >>> plan.algorithm
+    'direct'
+    >>> plan.flops
+    1849688064
+    """
+    cdef Geometry g
+    cdef Plan plan
+    cdef Tensor source, weights
+    cdef Py_ssize_t *entries
+    cdef int code
+    if op not in OPS:
+        raise ValueError(f"op must be one of {', '.join(OPS)}, got {op!r}")
+    if not isinstance(algorithm, str):
+        raise TypeError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if algorithm == "winograd":
+        raise ValueError(f"algorithm must be able to serve the call: {NO_WINOGRAD}, got {algorithm!r}")
+    resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups)
+    given = numpy.dtype(dtype)
+    if given.kind not in "biuf" or given.itemsize > 8:
+        raise TypeError(f"dtype must be of real numbers of at most 64 bits, got {given}")
+    computed = common_dtype(given)
+    code = FASTCONV_F32 if computed.itemsize == 4 else FASTCONV_F64
+    sizes = {
+        "input": g.batch * g.in_height * g.in_width * g.in_channels * computed.itemsize,
+        "weights": g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
+                   * computed.itemsize,
+        "output": g.batch * g.out_height * g.out_width * g.out_channels * computed.itemsize,
+        "workspace": 0,
+    }
+    isa = kernels_for(code).isa.decode()
+    if not all(sizes[name] for name in ("input", "weights", "output")):
+        return Explanation(op, str(computed), isa, "none: an empty sum", {}, {}, 0, sizes, 0.0)
+    if op == "input_grad":
+        dense(&source, g.out_height, g.out_width, g.out_channels)
+    else:
+        dense(&source, g.in_height, g.in_width, g.in_channels)
+    dense(&weights, g.kernel_width, g.in_channels // g.groups, g.out_channels)
+    entries = <Py_ssize_t *> malloc(axis_entries(&g) * sizeof(Py_ssize_t))
+    if entries == NULL:
+        raise MemoryError("no memory for a plan")
+    make_plan(&plan, OPS[op], &g, kernels_for(code), &source, &weights, thread_count(), entries)
+    free(entries)
+    sizes["workspace"] = plan.workspace_bytes
+    flops = (2 * g.batch * g.out_height * g.out_width * g.out_channels
+             * g.kernel_height * g.kernel_width * (g.in_channels // g.groups))
+    moved = sizes["input"] + sizes["weights"] + sizes["output"]
+    return Explanation(
+        op, str(computed), isa, "direct",
+        {"winograd": NO_WINOGRAD}, blocking_of(&plan), flops, sizes, flops / moved)

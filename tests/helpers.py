@@ -1,0 +1,162 @@
+"""What the tests share: convolutions to try, operands for them, one call for all three passes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+
+from fastconv import reference
+
+PASSES = ("forward", "input_grad", "weight_grad")
+# What the engine serves today; "winograd" joins here, and in `tolerances.AUTO`, once it does.
+ALGORITHMS = ("auto", "direct")
+DTYPES = (np.float32, np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """One convolution: the shapes of x and w, and its keyword arguments."""
+
+    x: tuple  # (N, H, W, C) or (H, W, C)
+    w: tuple  # (KH, KW, C // groups, O)
+    stride: int | tuple = 1
+    padding: int | tuple | str = 0
+    dilation: int | tuple = 1
+    groups: int = 1
+
+    @property
+    def kwargs(self):
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+
+    @property
+    def y(self):
+        return reference.conv2d_output_shape(self.x, self.w, **self.kwargs)
+
+    def __str__(self):  # the id of a parametrized test
+        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        more = [f"{k}={v}" for k, v in self.kwargs.items() if v != defaults[k]]
+        return " ".join(["x".join(map(str, self.x)), "x".join(map(str, self.w)), *more])
+
+
+def ints(rng, shape, dtype=np.float32, bound=4):
+    """Small integers as floats: sums of their products are exact in any order of summation."""
+    return rng.integers(-bound, bound + 1, shape).astype(dtype)
+
+
+def floats(rng, shape, dtype=np.float32):
+    """Values in [-1, 1) that fill the significand."""
+    return rng.uniform(-1, 1, shape).astype(dtype)
+
+
+def operands(conv, make=ints, dtype=np.float32, seed=0):
+    """{"x", "w", "dy", "bias"} for `conv`, from `make`; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    shapes = {"x": conv.x, "w": conv.w, "dy": conv.y, "bias": conv.w[3:]}
+    return {name: make(rng, shape, dtype) for name, shape in shapes.items()}
+
+
+def run(api, which, conv, a, **more):
+    """Call one pass of `api`, fastconv or its reference, on the operands `a` of `conv`."""
+    kwargs = {**conv.kwargs, **more}
+    if which == "forward":
+        return api.conv2d(a["x"], a["w"], a["bias"], **kwargs)
+    if which == "input_grad":
+        return api.conv2d_input_grad(a["dy"], a["w"], conv.x, **kwargs)
+    return api.conv2d_weight_grad(a["x"], a["dy"], conv.w[:2], **kwargs)
+
+
+def inputs_of(which):
+    """The operands that a pass reads."""
+    return {"forward": ("x", "w", "bias"), "input_grad": ("dy", "w"), "weight_grad": ("x", "dy")}[
+        which
+    ]
+
+
+def result_shape(which, conv):
+    return {"forward": conv.y, "input_grad": conv.x, "weight_grad": conv.w}[which]
+
+
+def sum_length(which, conv):
+    """The largest number of products that go into one element of a pass's result."""
+    kh, kw, depth, filters = conv.w
+    *n, oh, ow, _ = conv.y
+    return {
+        "forward": kh * kw * depth + 1,  # and the bias
+        "input_grad": kh * kw * (filters // conv.groups),
+        "weight_grad": int(np.prod(n, dtype=int)) * oh * ow,
+    }[which]
+
+
+def sum_scale(which, conv, a):
+    """The sum of the absolute values of the products of every element, in float64."""
+    return run(reference, which, conv, {k: abs(v.astype(np.float64)) for k, v in a.items()})
+
+
+def assert_same(got, want):
+    """Equal values, NaNs in the same places, and equal shape and dtype."""
+    assert isinstance(got, np.ndarray)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    np.testing.assert_array_equal(got, want)
+
+
+def assert_same_bits(got, want):
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert got.tobytes() == want.tobytes()
+
+
+def run_python(code, timeout=120, **environment):
+    """Run `code` in a new interpreter with these variables set, None for unset; return its output.
+
+    For what may only be asked once a process, and for what might hang or crash. The new
+    interpreter finds the same fastconv as this one.
+    """
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    for name, value in environment.items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    # -P: not the one in the current directory, where that is a source tree.
+    command = [sys.executable, "-P", "-c", textwrap.dedent(code)]
+    done = subprocess.run(
+        command, env=env, timeout=timeout, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+# The geometries that every exact test, every layout and every thread count meets. Each line is
+# here for what the comment says; together they cover each kernel's whole tiles and its tails.
+GEOMETRIES = [
+    Conv((5, 5, 3), (3, 3, 3, 16)),  # the example that started the project
+    Conv((1, 1, 1, 1), (1, 1, 1, 1)),  # the smallest
+    Conv((1, 1, 1, 5), (3, 3, 5, 6), padding=1),  # one pixel, only the middle tap reads it
+    Conv((2, 7, 6, 3), (1, 1, 3, 1)),  # 1x1, one filter
+    Conv((1, 8, 8, 40), (1, 1, 40, 50), stride=2),  # 1x1 with a stride: most of x unread
+    Conv((1, 5, 9, 4), (1, 7, 4, 6), padding=(0, 3)),  # wide kernel
+    Conv((1, 9, 5, 4), (7, 1, 4, 6), padding=(3, 0)),  # tall kernel
+    Conv((1, 35, 39, 3), (11, 11, 3, 17), stride=4, padding=2),  # AlexNet's first layer, small
+    Conv((1, 20, 23, 3), (7, 7, 3, 18), stride=2, padding=3),  # ResNet's first layer, small
+    Conv((2, 9, 8, 3), (3, 2, 3, 2), padding=((0, 2), (3, 1))),  # four different paddings
+    Conv((1, 11, 10, 4), (2, 3, 4, 6), stride=(5, 4)),  # stride above the kernel: gaps unread
+    Conv((2, 12, 11, 3), (3, 3, 3, 5), stride=(2, 3), dilation=(3, 2), padding=(2, 1)),
+    Conv((1, 9, 14, 5), (3, 2, 5, 7), dilation=(1, 5), padding="same"),
+    Conv((1, 9, 9, 5), (4, 4, 5, 7), stride=2, padding="same"),  # even kernel, odd padding
+    Conv((3, 7, 7, 33), (3, 3, 33, 65), padding=1),  # tiles cross rows and images
+    Conv((1, 14, 15, 16), (3, 3, 16, 32), padding=1),  # whole tiles
+    Conv((1, 4, 5, 257), (3, 3, 257, 19)),  # many input channels: long sums
+    Conv((1, 4, 5, 7), (2, 2, 7, 300)),  # many filters
+    Conv((2, 1, 30, 8), (1, 5, 8, 24), padding=((0, 0), (4, 0))),  # one row: causal 1-D
+    Conv((2, 6, 6, 4), (3, 3, 1, 4), groups=4),  # depthwise
+    Conv((2, 9, 10, 37), (3, 3, 1, 37), groups=37, padding=1),  # depthwise, odd channels
+    Conv((1, 9, 10, 24), (5, 4, 1, 24), groups=24, stride=(2, 1), padding="same"),
+    Conv((1, 12, 9, 16), (3, 3, 1, 16), groups=16, stride=2, dilation=2, padding=((3, 0), (1, 2))),
+    Conv((2, 6, 7, 5), (3, 3, 1, 15), groups=5, padding=1),  # channel multiplier 3
+    Conv((1, 8, 7, 12), (3, 3, 3, 8), groups=4, stride=2, padding=1),
+    Conv((1, 6, 7, 34), (3, 2, 17, 38), groups=2, padding=(1, 0), dilation=2),
+    Conv((2, 7, 8, 6), (3, 3, 2, 3), groups=3),  # one filter a group, but not depthwise
+    Conv((1, 3, 3, 2), (3, 3, 2, 6), padding=4),  # more padding than image
+    Conv((4, 2, 2, 3), (2, 2, 3, 1), stride=7),  # one output, stride far above everything
+]

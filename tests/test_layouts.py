@@ -1,0 +1,223 @@
+"""Any array works, wherever its elements lie in memory, and no input is ever modified."""
+
+import numpy as np
+import pytest
+from helpers import (
+    DTYPES,
+    PASSES,
+    Conv,
+    assert_same_bits,
+    floats,
+    inputs_of,
+    operands,
+    run,
+)
+
+CONVS = [
+    Conv((2, 6, 7, 3), (3, 2, 3, 5), stride=(2, 1), padding=((1, 0), (0, 2))),
+    Conv((2, 9, 8, 16), (3, 3, 16, 16), padding=1),  # read in place where the layout allows it
+    Conv((1, 8, 8, 20), (1, 1, 20, 18)),
+    Conv((2, 6, 5, 8), (3, 3, 1, 8), padding=1, groups=8),
+]
+
+
+class ArrayLike:
+    """Only `__array__`."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+
+class Exporter:
+    """Only DLPack, as an array of another library may have it."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **kwargs):
+        return self.array.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def permuted_memory(order):
+    """Elements ordered in memory by `order` of the axes: (0, 3, 1, 2) is NCHW."""
+
+    def make(a):
+        if a.ndim != 4:
+            return a
+        return np.ascontiguousarray(a.transpose(order)).transpose(np.argsort(order))
+
+    return make
+
+
+def strided(a):
+    """Every second element along every axis of a larger array, the others NaN."""
+    big = np.full([2 * n + 1 for n in a.shape], np.nan, a.dtype)
+    view = big[tuple(slice(1, None, 2) for _ in a.shape)]
+    view[...] = a
+    return view
+
+
+def negative(a):
+    """Every axis backwards in memory."""
+    back = tuple(slice(None, None, -1) for _ in a.shape)
+    return np.ascontiguousarray(a[back])[back]
+
+
+def in_the_middle(a):
+    """Surrounded by NaNs, the last axis contiguous: what lies beside must not be read."""
+    big = np.full([n + 4 for n in a.shape], np.nan, a.dtype)
+    view = big[tuple(slice(2, 2 + n) for n in a.shape)]
+    view[...] = a
+    return view
+
+
+def unaligned(a):
+    """At an address that is no multiple of the itemsize."""
+    buffer = np.zeros(a.nbytes + 1, np.uint8)
+    view = buffer[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    assert a.size == 0 or not view.flags.aligned
+    return view
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+def odd_strides_of_size_one_axes(a):
+    """An axis of size 1 may have any stride; it must not be used."""
+    strides = [3 if n == 1 else s for n, s in zip(a.shape, a.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
+
+
+def field_of_a_record(a):
+    """Strides that are no multiple of the itemsize."""
+    records = np.zeros(a.shape, np.dtype([("pad", "i1"), ("value", a.dtype)]))
+    records["value"] = a
+    return records["value"]
+
+
+LAYOUTS = {
+    "read-only": read_only,
+    "Fortran": np.asfortranarray,
+    "from NCHW": permuted_memory((0, 3, 1, 2)),
+    "from CHWN": permuted_memory((3, 1, 2, 0)),
+    "rows and columns exchanged": permuted_memory((0, 2, 1, 3)),
+    "strided": strided,
+    "negative strides": negative,
+    "in the middle": in_the_middle,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "byte-swapped, strided": lambda a: strided(a.astype(a.dtype.newbyteorder())),
+    "unaligned": unaligned,
+    "odd strides of size-1 axes": odd_strides_of_size_one_axes,
+    "field of a record": field_of_a_record,
+    "subclass": lambda a: a.view(np.matrix if a.ndim == 2 else np.memmap),
+    "__array__": ArrayLike,
+    "__dlpack__": Exporter,
+    "__dlpack__, from NCHW": lambda a: Exporter(permuted_memory((0, 3, 1, 2))(a)),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("which", PASSES)
+def test_layout_of_the_inputs(api, which, layout, dtype):
+    for conv in CONVS:
+        a = operands(conv, floats, dtype)
+        want = run(api, which, conv, a)
+        for name in inputs_of(which):
+            moved = LAYOUTS[layout](a[name])
+            assert_same_bits(run(api, which, conv, {**a, name: moved}), want)
+        everything = {k: LAYOUTS[layout](v) for k, v in a.items()}
+        assert_same_bits(run(api, which, conv, everything), want)
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_size_one_axes_with_odd_strides(api, which):
+    for conv in (
+        Conv((1, 1, 5, 1), (1, 3, 1, 1)),
+        Conv((1, 5, 1, 3), (3, 1, 3, 1)),
+        Conv((1, 1, 1, 7), (1, 1, 7, 9)),
+    ):
+        a = operands(conv, floats)
+        odd = {k: odd_strides_of_size_one_axes(v) for k, v in a.items()}
+        assert_same_bits(run(api, which, conv, odd), run(api, which, conv, a))
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_zero_strides(api, which):
+    """Broadcast operands, the cheapest way to a constant one."""
+    conv = CONVS[0]
+    a = {k: np.broadcast_to(np.float32(3), v.shape) for k, v in operands(conv).items()}
+    full = {k: v.copy() for k, v in a.items()}
+    assert_same_bits(run(api, which, conv, a), run(api, which, conv, full))
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_lists(api, which):
+    conv = Conv((1, 4, 5, 2), (3, 2, 2, 3))
+    a = operands(conv, floats, np.float64)
+    got = run(api, which, conv, {k: v.tolist() for k, v in a.items()})
+    assert_same_bits(got, run(api, which, conv, a))
+
+
+@pytest.mark.parametrize("layout", ["from NCHW", "strided", "negative strides", "read-only"])
+def test_layout_of_an_empty_batch(api, layout):
+    x = LAYOUTS[layout](np.zeros((0, 5, 5, 3), np.float32))
+    w = np.ones((3, 3, 3, 4), np.float32)
+    assert api.conv2d(x, w).shape == (0, 3, 3, 4)
+    dy = LAYOUTS[layout](np.zeros((0, 3, 3, 4), np.float32))
+    assert api.conv2d_input_grad(dy, w, (0, 5, 5, 3)).shape == (0, 5, 5, 3)
+    assert not api.conv2d_weight_grad(x, dy, 3).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "Fortran",
+        "from NCHW",
+        "from CHWN",
+        "rows and columns exchanged",
+        "strided",
+        "negative strides",
+        "in the middle",
+        "unaligned",
+        "field of a record",
+    ],
+)
+@pytest.mark.parametrize("which", PASSES)
+def test_layout_of_out(api, which, layout, dtype):
+    """The result is the same in any `out`, and nothing beside it is written."""
+    for conv in CONVS:
+        a = operands(conv, floats, dtype)
+        want = run(api, which, conv, a)
+        out = LAYOUTS[layout](np.full_like(want, 7))
+        owner = out if out.base is None else out.base
+        before = np.array(owner)
+        assert run(api, which, conv, a, out=out) is out
+        assert_same_bits(np.ascontiguousarray(out), want)
+        out[...] = 7
+        assert np.array(owner).tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("layout", ["Fortran", "strided", "unaligned", "byte-swapped"])
+@pytest.mark.parametrize("which", PASSES)
+def test_inputs_are_not_modified(api, which, layout):
+    for conv in CONVS:
+        a = {k: LAYOUTS[layout](v) for k, v in operands(conv, floats).items()}
+        before = {k: v.tobytes() for k, v in a.items()}
+        kept = {k: v.strides for k, v in a.items()}
+        result = run(api, which, conv, a)
+        assert {k: v.tobytes() for k, v in a.items()} == before
+        assert {k: v.strides for k, v in a.items()} == kept
+        for name in inputs_of(which):
+            assert not np.shares_memory(result, a[name])

@@ -1,0 +1,302 @@
+"""Threads change nothing but the time: results, callers, forks, and settings."""
+
+import multiprocessing
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from helpers import (
+    ALGORITHMS,
+    GEOMETRIES,
+    PASSES,
+    Conv,
+    assert_same_bits,
+    floats,
+    operands,
+    run,
+    run_python,
+)
+
+import fastconv
+
+# Large enough to be shared among threads, one for every way of sharing, none a multiple of any
+# tile or of a thread count, and for every algorithm.
+LARGE = [
+    Conv((3, 41, 43, 24), (3, 3, 24, 40), padding=1),  # many pixels
+    Conv((5, 7, 7, 130), (3, 3, 130, 150), padding=1),  # few pixels, many weights
+    Conv((2, 61, 67, 3), (7, 7, 3, 33), stride=2, padding=3),
+    Conv((2, 53, 59, 50), (1, 1, 50, 70)),
+    Conv((2, 71, 67, 45), (3, 3, 1, 45), padding=1, groups=45),
+    Conv((1, 57, 59, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
+]
+
+
+@pytest.fixture(autouse=True)
+def _restore_the_number_of_threads():
+    before = fastconv.get_num_threads()
+    yield
+    fastconv.set_num_threads(before)
+
+
+# ---- results ----
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("conv", [*LARGE, *GEOMETRIES[:4]], ids=str)
+def test_any_number_of_threads_gives_the_same_bits(conv, which):
+    for dtype in (np.float32, np.float64):
+        a = operands(conv, floats, dtype)
+        fastconv.set_num_threads(1)
+        want = run(fastconv, which, conv, a)
+        for threads in (2, 3, 7):
+            fastconv.set_num_threads(threads)
+            assert_same_bits(run(fastconv, which, conv, a), want)
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("conv", LARGE, ids=str)
+def test_every_run_gives_the_same_bits(conv, which):
+    a = operands(conv, floats)
+    want = run(fastconv, which, conv, a)
+    for _ in range(5):
+        assert_same_bits(run(fastconv, which, conv, a), want)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("which", ["forward", "input_grad"])
+@pytest.mark.parametrize("conv", [*LARGE, *GEOMETRIES], ids=str)
+def test_an_image_alone_gives_the_same_bits_as_in_a_batch(conv, which, algorithm):
+    many = Conv((5, *conv.x[-3:]), conv.w, **conv.kwargs)
+    a = operands(many, floats)
+    together = run(fastconv, which, many, a, algorithm=algorithm)
+    for first, last in ((0, 1), (3, 4), (1, 4)):
+        part = {k: v[first:last] if k in ("x", "dy") else v for k, v in a.items()}
+        some = Conv((last - first, *conv.x[-3:]), conv.w, **conv.kwargs)
+        got = run(fastconv, which, some, part, algorithm=algorithm)
+        assert_same_bits(got, np.ascontiguousarray(together[first:last]))
+
+
+def test_calls_from_several_python_threads_at_once():
+    """Different calls side by side, among them the same one twice, each with its own result."""
+    work = [(conv, which) for conv in [*LARGE[:3], *GEOMETRIES] for which in PASSES]
+    ready = [(which, conv, operands(conv, floats)) for conv, which in work]
+    want = [run(fastconv, which, conv, a) for which, conv, a in ready]
+    with ThreadPoolExecutor(6) as pool:
+        futures = [
+            pool.submit(run, fastconv, *ready[k % len(ready)]) for k in range(4 * len(ready))
+        ]
+        for k, future in enumerate(futures):
+            assert_same_bits(future.result(timeout=300), want[k % len(ready)])
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_the_gil_is_released_while_computing(which):
+    """Another thread, woken before the call, runs before the call has returned.
+
+    With a switch interval of an hour no thread is ever asked to give up the GIL, so the other one
+    can only run where this one releases it: inside the call, or when it waits at the end.
+    """
+    conv = Conv((4, 56, 56, 48), (3, 3, 48, 48), padding=1)
+    a = operands(conv, floats)
+    run(fastconv, which, conv, a)
+    calling, ran_during_the_call = [False], []
+
+    def other(start):
+        start.wait()
+        ran_during_the_call.append(calling[0])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    try:
+        for _ in range(50):  # a busy machine may not get to the other thread in time
+            start = threading.Event()
+            thread = threading.Thread(target=other, args=(start,))
+            thread.start()
+            calling[0] = True
+            start.set()
+            run(fastconv, which, conv, a)
+            calling[0] = False
+            thread.join()
+            if any(ran_during_the_call):
+                break
+    finally:
+        sys.setswitchinterval(interval)
+    assert any(ran_during_the_call)
+
+
+# ---- forks ----
+
+
+def _child(conv, a, want):
+    """Runs in a forked child; an exception ends it with a non-zero exit code."""
+    for which in PASSES:
+        assert_same_bits(run(fastconv, which, conv, a), want[which])
+    with fastconv.num_threads(3):
+        assert_same_bits(run(fastconv, "forward", conv, a), want["forward"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_finishes():
+    """After parallel calls of the parent, whose OpenMP threads the child does not inherit."""
+    fastconv.set_num_threads(4)
+    conv = LARGE[0]
+    a = operands(conv, floats)
+    want = {which: run(fastconv, which, conv, a) for which in PASSES}
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_child, args=(conv, a, want)) for _ in range(2)]
+    for child in children:
+        child.start()
+    try:
+        for child in children:
+            child.join(timeout=120)
+            assert child.exitcode == 0  # None for one that hangs
+    finally:
+        for child in children:
+            child.kill()
+    # The parent goes on as before.
+    assert_same_bits(run(fastconv, "forward", conv, a), want["forward"])
+
+
+# ---- settings ----
+
+
+def test_set_and_get():
+    for n in (1, 2, 7, np.int64(3)):
+        assert fastconv.set_num_threads(n) is None
+        assert fastconv.get_num_threads() == n
+        assert type(fastconv.get_num_threads()) is int
+
+
+def test_the_context_manager():
+    fastconv.set_num_threads(2)
+    with fastconv.num_threads(3):
+        assert fastconv.get_num_threads() == 3
+        with fastconv.num_threads(1):
+            assert fastconv.get_num_threads() == 1
+        assert fastconv.get_num_threads() == 3
+    assert fastconv.get_num_threads() == 2
+    with pytest.raises(KeyError), fastconv.num_threads(5):
+        raise KeyError
+    assert fastconv.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, -(2**70), 2**70, 1.0, "2", None, True], ids=repr)
+def test_bad_numbers_of_threads(value):
+    error = ValueError if type(value) is int else TypeError
+    fastconv.set_num_threads(2)
+    with pytest.raises(error, match=rf"\bn\b.*, got {value!r}"):
+        fastconv.set_num_threads(value)
+    with pytest.raises(error, match=rf"\bn\b.*, got {value!r}"), fastconv.num_threads(value):
+        pass
+    assert fastconv.get_num_threads() == 2
+
+
+def test_far_too_many_threads_do_not_crash():
+    run_python(
+        """
+        import fastconv, numpy as np
+        try:
+            fastconv.set_num_threads(10**9)
+        except ValueError as error:
+            assert ", got 1000000000" in str(error)
+        x, w = np.ones((1, 64, 64, 32), np.float32), np.ones((3, 3, 32, 32), np.float32)
+        assert (fastconv.conv2d(x, w) == 288).all()
+        """
+    )
+
+
+def threads_of_a_new_process(**environment):
+    unset = {"FASTCONV_NUM_THREADS": None, "OMP_NUM_THREADS": None}
+    code = "import fastconv; print(fastconv.get_num_threads())"
+    return int(run_python(code, **{**unset, **environment}))
+
+
+def test_the_environment():
+    assert threads_of_a_new_process(FASTCONV_NUM_THREADS="1") == 1
+    assert threads_of_a_new_process(OMP_NUM_THREADS="1") == 1
+    assert threads_of_a_new_process(OMP_NUM_THREADS="1,2") == 1  # OpenMP's list, by nesting level
+    assert threads_of_a_new_process(FASTCONV_NUM_THREADS="2", OMP_NUM_THREADS="1") == 2
+    assert threads_of_a_new_process(FASTCONV_NUM_THREADS="1", OMP_NUM_THREADS="2") == 1
+
+
+@pytest.mark.parametrize("value", ["", " ", "0", "-3", "many", "1.5", ",", "9" * 30])
+def test_an_openmp_setting_that_makes_no_sense_is_survived(value):
+    """It is not only ours; libgomp, too, goes on after a complaint on stderr."""
+    assert threads_of_a_new_process(OMP_NUM_THREADS=value) >= 1
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "many", "1.5", "1,2", "9" * 30])
+def test_a_setting_of_ours_that_makes_no_sense_is_refused(value):
+    run_python(
+        f"""
+        try:
+            import fastconv
+        except ValueError as error:
+            assert "FASTCONV_NUM_THREADS" in str(error)
+            assert str(error).endswith(", got {value!r}"), error
+        else:
+            raise AssertionError("not refused")
+        """,
+        FASTCONV_NUM_THREADS=value,
+    )
+
+
+def test_an_empty_setting_is_none():
+    assert threads_of_a_new_process(FASTCONV_NUM_THREADS="", OMP_NUM_THREADS="1") == 1
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this platform has no CPU affinity to respect"
+)
+def test_the_affinity_bounds_the_default():
+    code = """
+        import os
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        import fastconv
+        print(fastconv.get_num_threads())
+        """
+    assert int(run_python(code, FASTCONV_NUM_THREADS=None, OMP_NUM_THREADS=None)) == 1
+
+
+# ---- denormals ----
+
+
+def denormals_work():
+    """Whether this thread computes with denormals, by NumPy and by Python's own float."""
+    tiny = np.array([1e-40], np.float32)
+    return bool((tiny * np.float32(0.5) > 0)[0]) and 1e-310 * 0.5 > 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("conv", [GEOMETRIES[0], GEOMETRIES[19], *LARGE], ids=str)
+def test_denormals_are_flushed_and_the_mode_is_restored(conv, dtype):
+    """Denormals count as zero inside, on every thread; outside they are as they were."""
+    assert denormals_work()
+    tiny = {np.float32: 1e-40, np.float64: 1e-310}[dtype]
+    a = operands(conv, floats, dtype)
+    a["bias"] = None
+    denormal = {**a, "x": np.full_like(a["x"], tiny), "dy": np.full_like(a["dy"], tiny)}
+    with fastconv.num_threads(3):
+        for which in PASSES:
+            other = "w" if which != "weight_grad" else "dy"
+            result = run(fastconv, which, conv, {**denormal, other: a[other]})
+            assert not result.any()
+            assert denormals_work()
+
+
+def test_the_mode_is_restored_after_an_error_and_in_every_thread():
+    conv = LARGE[0]
+    a = operands(conv, floats)
+
+    def call(_):
+        run(fastconv, "forward", conv, a)
+        with pytest.raises(ValueError, match="stride"):
+            fastconv.conv2d(a["x"], a["w"], stride=0)
+        return denormals_work()
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(call, range(12)))
