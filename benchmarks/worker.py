@@ -105,7 +105,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
             reply = server.answer(json.loads(line))
         except Unsupported as reason:
             reply = {"refused": str(reason)}
-        except Exception as error:  # noqa: BLE001 (the parent decides what it means)
+        except Exception as error:  # the parent decides what it means
             reply = {"failed": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()

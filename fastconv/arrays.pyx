@@ -81,11 +81,11 @@ cdef int open_arrays(tuple names, tuple arrays, list views) except -1:
     cdef object dtype = arrays[0].dtype if type(arrays[0]) is ndarray else None
     cdef bint ready = dtype is float32 or dtype is float64
     cdef View view
-    for array in arrays:
-        if array is not None and not (type(array) is ndarray and array.dtype is dtype):
+    # Only a bias may be absent.
+    for name, array in zip(names, arrays):
+        if not (type(array) is ndarray and array.dtype is dtype or array is None and name == "bias"):
             ready = False
     if not ready:
-        # Only a bias may be absent.
         arrays = tuple([None if a is None and name == "bias" else as_array(a, name)
                         for name, a in zip(names, arrays)])
         dtype = common_dtype(*[a.dtype for a in arrays if a is not None])

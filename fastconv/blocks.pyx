@@ -110,9 +110,9 @@ cdef void gather_block(
 
     args.column_stride = x.column_stride
     args.pixel_step = plan.pixel_pitch
-    if not plan.depthwise:      # one plane a group
-        args.outer, args.inner = plan.groups, plan.in_channels
-        args.outer_stride, args.inner_stride = plan.in_channels * x.channel_stride, x.channel_stride
+    if not plan.depthwise:
+        args.outer, args.inner = plan.planes, plan.pixel_pitch
+        args.outer_stride, args.inner_stride = plan.pixel_pitch * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
     elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
         args.outer, args.inner = plan.multiplier, plan.out_total
@@ -226,4 +226,4 @@ cdef void find_offsets(
 
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil:
     """Elements from a group's input to the next one's."""
-    return plan.group_pitch if plan.gathered else plan.in_channels
+    return plan.group_pitch if plan.gathered and plan.planes > 1 else plan.in_channels

@@ -164,7 +164,7 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
     need_image(xv, "x", "H, W, C")
     g.batch, g.in_height, g.in_width, g.in_channels = xv.shape[0], xv.shape[1], xv.shape[2], xv.shape[3]
     need_weights(wv, &g, options.groups)
-    resolve_geometry(&g, &options)
+    resolve_geometry(&g, &options, "w")
     if bv is not None:
         if bv.axes != 1 or bv.shape[3] != g.out_channels:
             raise ValueError(f"bias must have shape ({g.out_channels},), got {numpy.shape(bias)}")
@@ -245,7 +245,7 @@ def conv2d_input_grad(
     need_image(dyv, "dy", "OH, OW, O")
     g.batch, g.in_height, g.in_width, g.in_channels = size[0], size[1], size[2], size[3]
     need_weights(wv, &g, options.groups)
-    resolve_geometry(&g, &options)
+    resolve_geometry(&g, &options, "w")
     need_output_grad(dyv, &g, axes)
     if axes == 3:
         shape = (g.in_height, g.in_width, g.in_channels)
@@ -320,7 +320,7 @@ def conv2d_weight_grad(
     need_image(dyv, "dy", "OH, OW, O")
     g.batch, g.in_height, g.in_width, g.in_channels = xv.shape[0], xv.shape[1], xv.shape[2], xv.shape[3]
     g.kernel_height, g.kernel_width, g.out_channels = kernel[0], kernel[1], dyv.shape[3]
-    resolve_geometry(&g, &options)
+    resolve_geometry(&g, &options, "kernel_size")
     need_output_grad(dyv, &g, xv.axes)
     shape = (g.kernel_height, g.kernel_width, g.in_channels // g.groups, g.out_channels)
     return compute(WEIGHT_GRAD, &g, dtype, xv, dyv, None, shape, out, (x, dy))

@@ -19,7 +19,7 @@ cdef int read_options(Options *options, object stride, object padding, object di
 cdef int read_pair(Py_ssize_t *pair, object value, str name, Py_ssize_t least) except -1
 cdef Py_ssize_t read_size(object value, str name, Py_ssize_t least) except -1
 cdef int read_input_shape(Py_ssize_t *shape, object value) except -1
-cdef int resolve_geometry(Geometry *g, const Options *options) except -1
+cdef int resolve_geometry(Geometry *g, const Options *options, str kernel_name) except -1
 cdef int resolve_shapes(
     Geometry *g, object input_shape, object weight_shape, object stride, object padding, object dilation,
     object groups) except -1

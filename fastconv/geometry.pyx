@@ -108,7 +108,7 @@ cdef double product(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noex
 
 
 cdef int resolve_axis(
-    str axis, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation,
+    str kernel_name, str axis, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation,
     bint same, Py_ssize_t *pad, Py_ssize_t *out,
 ) except -1:
     """Padding (for "same") and output size along one axis."""
@@ -127,14 +127,17 @@ cdef int resolve_axis(
         raise ValueError(f"padding must keep the padded {axis} below 2**60, got {pad[0]} and {pad[1]}")
     if reach > padded:
         raise ValueError(
-            f"w must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} covers {reach}, "
+            f"{kernel_name} must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} covers {reach}, "
             f"an input of {axis} {size} and padding {pad[0]} and {pad[1]}, got {padded}")
     out[0] = (padded - reach) // stride + 1
     return 0
 
 
-cdef int resolve_geometry(Geometry *g, const Options *options) except -1:
-    """Fill in what `options` and the shapes already in `g` determine: padding and output size."""
+cdef int resolve_geometry(Geometry *g, const Options *options, str kernel_name) except -1:
+    """Fill in what `options` and the shapes already in `g` determine: padding and output size.
+
+    `kernel_name` is the argument that gave the kernel size.
+    """
     g.stride_height, g.stride_width = options.stride[0], options.stride[1]
     g.dilation_height, g.dilation_width = options.dilation[0], options.dilation[1]
     g.pad_top, g.pad_bottom = options.padding[0], options.padding[1]
@@ -142,14 +145,14 @@ cdef int resolve_geometry(Geometry *g, const Options *options) except -1:
     g.groups = options.groups
     if g.kernel_height < 1 or g.kernel_width < 1:
         raise ValueError(
-            f"w must have a kernel of at least 1 x 1, got {g.kernel_height} x {g.kernel_width}")
+            f"{kernel_name} must have a kernel of at least 1 x 1, got {g.kernel_height} x {g.kernel_width}")
     if g.in_channels % g.groups:
         raise ValueError(f"groups must divide the {g.in_channels} input channels, got {g.groups}")
     if g.out_channels % g.groups:
         raise ValueError(f"groups must divide the {g.out_channels} output channels, got {g.groups}")
-    resolve_axis("height", g.in_height, g.kernel_height, g.stride_height, g.dilation_height,
+    resolve_axis(kernel_name, "height", g.in_height, g.kernel_height, g.stride_height, g.dilation_height,
                  options.same, &g.pad_top, &g.out_height)
-    resolve_axis("width", g.in_width, g.kernel_width, g.stride_width, g.dilation_width,
+    resolve_axis(kernel_name, "width", g.in_width, g.kernel_width, g.stride_width, g.dilation_width,
                  options.same, &g.pad_left, &g.out_width)
     if (product(max(g.batch, 1), max(g.in_height, 1), max(g.in_width, 1), max(g.in_channels, 1))
             > <double> (LIMIT // LARGEST_ITEM)):
@@ -179,14 +182,12 @@ cdef int resolve_shapes(
     axes = read_input_shape(shape, input_shape)
     read_shape(weights, weight_shape, "weight_shape", "KH KW C//groups O", 0)
     read_options(&options, stride, padding, dilation, groups)
-    if weights[0] < 1 or weights[1] < 1:
-        raise ValueError(f"weight_shape must have a kernel of at least 1 x 1, got {weights[0]} x {weights[1]}")
     g.batch, g.in_height, g.in_width, g.in_channels = shape[0], shape[1], shape[2], shape[3]
     g.kernel_height, g.kernel_width, g.out_channels = weights[0], weights[1], weights[3]
     if <double> weights[2] * <double> options.groups != <double> g.in_channels:
         raise ValueError(f"weight_shape must have {g.in_channels} / groups input channels "
                          f"for groups={options.groups}, got {weights[2]}")
-    resolve_geometry(g, &options)
+    resolve_geometry(g, &options, "weight_shape")
     return axes
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
 
@@ -18,6 +18,8 @@ from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+    from fastconv._typing import Padding, Pair
 
 __all__ = ["Conv2D"]
 
@@ -129,11 +131,11 @@ class Conv2D:
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[Any, Any] | str = 0,
-        dilation: int | tuple[int, int] = 1,
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
         groups: int = 1,
         bias: bool = True,
         dtype: DTypeLike = numpy.float32,
@@ -159,7 +161,7 @@ class Conv2D:
         )  # fmt: skip
         self.stride = (g.stride_height, g.stride_width)
         self.dilation = (g.dilation_height, g.dilation_width)
-        self.padding: str | tuple[tuple[int, int], tuple[int, int]] = (
+        self.padding: Literal["same"] | tuple[tuple[int, int], tuple[int, int]] = (
             (g.pad_top, g.pad_bottom),
             (g.pad_left, g.pad_right),
         )

@@ -54,6 +54,7 @@ cdef struct Plan:
     Py_ssize_t block_pixels         # most pixels that one phase has in a block
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
+    Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
     bint clipped                    # depthwise: taps outside the input are left out, not multiplied by zero
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements

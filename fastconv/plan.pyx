@@ -117,7 +117,7 @@ cdef Py_ssize_t set_block(Axis *axis, Py_ssize_t steps) noexcept nogil:
 
 cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:
     """Grow a block column by column, row by row, image by image up to `pixels` and `scratch` bytes."""
-    cdef Py_ssize_t pixel = plan.pixel_pitch * plan.itemsize * (1 if plan.depthwise else plan.groups)
+    cdef Py_ssize_t pixel = plan.pixel_pitch * plan.itemsize * plan.planes
     cdef Axis *rows = &plan.rows
     cdef Axis *columns = &plan.columns
     cdef Py_ssize_t steps, one_row
@@ -142,7 +142,7 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexc
     plan.block_pixels = plan.block_images * rows.block * columns.block
     plan.row_pitch = columns.slots * plan.pixel_pitch
     plan.group_pitch = rows.slots * plan.row_pitch
-    plan.image_pitch = plan.group_pitch * (1 if plan.depthwise else plan.groups)
+    plan.image_pitch = plan.group_pitch * plan.planes
 
 
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
@@ -191,9 +191,13 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
     if plan.op == INPUT_GRAD:
         plan.in_total, plan.out_total = g.out_channels, g.in_channels
         plan.in_channels, plan.out_channels = multiplier, inner
-    # Depthwise scratch holds, beside each output channel, the input that it reads.
-    plan.pixel_pitch = g.out_channels if plan.depthwise else plan.in_channels
+    # Groups of few channels get a plane each, so that a kernel row is one run of them.
+    plan.planes = plan.groups if plan.op == WEIGHT_GRAD or plan.in_channels < 8 else 1
+    plan.pixel_pitch = plan.in_channels * (plan.groups // plan.planes)
     if plan.depthwise:
+        # Scratch holds, beside each output channel, the input that it reads.
+        plan.planes = 1
+        plan.pixel_pitch = g.out_channels
         plan.in_channels = plan.out_channels = plan.out_total
     plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
                   * inner * g.out_channels)
@@ -231,7 +235,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights)
         plan.gathered = source.channel_stride != 1 or plan.multiplier != 1 or (padded and not plan.clipped)
         return
     plan.gathered = padded or source.channel_stride != 1 or not (dense or plan.in_channels >= 64)
-    plan.merged = plan.columns.consecutive and (plan.gathered or dense)
+    if plan.gathered:
+        dense = single or plan.planes == plan.groups
+    plan.merged = plan.columns.consecutive and dense
 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:

@@ -230,9 +230,9 @@ class _Axis(NamedTuple):
     outputs: int
 
     def window(self, tap):
-        """The padded elements that a tap meets, one for each output."""
+        """Return the padded elements that a tap meets, one for each output."""
         first = tap * self.dilation
-        return slice(first, first + (self.outputs - 1) * self.stride + 1, self.stride)
+        return slice(first, max(first + (self.outputs - 1) * self.stride + 1, 0), self.stride)
 
 
 def _axis(size, kernel, stride, dilation, pad):
@@ -283,7 +283,7 @@ def _geometry(x_shape, w_shape, stride, padding, dilation, groups, x_name="x", w
         raise ValueError(f"{w_name} must have {expected}, got {w_shape}")
     rows = _axis(height, kernel[0], stride[0], dilation[0], pads[0])
     columns = _axis(width, kernel[1], stride[1], dilation[1], pads[1])
-    if min(rows.outputs, columns.outputs) < 1:
+    if any(a.outputs < 1 and pad != "same" for a, pad in zip((rows, columns), pads, strict=True)):
         expected = f"fit the padded {x_name}, {rows.padded}x{columns.padded}, dilated by {dilation}"
         raise ValueError(f"{w_name} must {expected}, got a kernel of {tuple(kernel)}")
     y_shape = (n, rows.outputs, columns.outputs, filters)
@@ -349,7 +349,7 @@ def _integers(name, values, expected, least, got):
 
 
 def _array(name, value):
-    """The argument as an ndarray of a number type and of a possible number of axes."""
+    """Return the argument as an ndarray of numbers with a possible number of axes."""
     if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
         value = numpy.from_dlpack(value)
     try:

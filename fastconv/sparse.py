@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from scipy.sparse import csr_array
 
+    from fastconv._typing import Padding, Pair
+
 __all__ = ["conv2d_matrix"]
 
 
@@ -23,9 +25,9 @@ def conv2d_matrix(
     w: ArrayLike,
     input_shape: tuple[int, int, int],
     *,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[Any, Any] | str = 0,
-    dilation: int | tuple[int, int] = 1,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
     groups: int = 1,
 ) -> csr_array:
     r"""Return the sparse matrix M of a convolution: ``y.ravel() == M @ x.ravel()``.

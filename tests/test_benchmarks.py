@@ -44,7 +44,7 @@ def test_ratio_pairs_the_rounds():
 
 
 def test_ratio_refuses_series_of_different_length():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="zip"):
         ratios.ratio([1.0], [1.0, 2.0])
 
 

@@ -68,7 +68,13 @@ def test_no_pixels_but_padding(api, shape):
     assert_same(api.conv2d_weight_grad(a["x"], a["dy"], 2, padding=1), np.zeros_like(a["w"]))
 
 
-@pytest.mark.parametrize("padding", [0, "valid", "same", ((0, 0), (1, 1))])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_same_padding_of_no_pixels_is_no_output(api, stride):
+    y = api.conv2d(ones(2, 0, 4, 2), ones(3, 2, 2, 3), padding="same", stride=stride)
+    assert y.shape == (2, 0, -(-4 // stride), 3)
+
+
+@pytest.mark.parametrize("padding", [0, "valid", ((0, 0), (1, 1))])
 def test_no_pixels_and_no_output(api, padding):
     with pytest.raises(ValueError, match=r"\b(x|w)\b.* got "):
         api.conv2d(ones(1, 0, 4, 2), ones(1, 1, 2, 3), padding=padding)

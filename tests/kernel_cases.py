@@ -1,0 +1,423 @@
+"""For every micro-kernel: a call against its formula in plain NumPy, and the sizes to try.
+
+`CASES` maps the names of src/kernels.def to both.  Sizes derive from the tiles in the kernel
+tables; every operand lies next to protected pages and unread elements are NaN (guarded.py).
+"""
+
+import functools
+import itertools
+
+import guarded
+import kernel_abi as abi
+import numpy as np
+from helpers import ints
+
+STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
+POOL = guarded.Pool()
+
+
+class Call:
+    """One call of a kernel: makes guarded operands, calls, compares them all with what they should hold."""
+
+    def __init__(self, table, layout, gap=0, make=ints):
+        self.table, self.layout, self.gap = table, layout, gap
+        self.dtype = np.dtype(table["dtype"])
+        self.make = make
+        self.rng = np.random.default_rng(0)
+        self.operands = []
+
+    def values(self, *shape):
+        return self.make(self.rng, shape, self.dtype)
+
+    def rows(self, values, gap=None):
+        """An operand that holds `values`, [rows][width]."""
+        gap = self.gap if gap is None else gap
+        operand = POOL.operand(values.shape, values.dtype, self.layout, gap)
+        operand.view[...] = values
+        self.operands.append([operand, values, 0.0])
+        return operand
+
+    def line(self, values):
+        """The address of an operand of one row."""
+        return self.rows(np.asarray(values)[None]).address
+
+    def output(self, start, want, terms=0):
+        """An operand that the kernel writes: `start` before, `want` after, a sum of `terms` products.
+
+        Floats in [-1, 1) may miss by the rounding of every product and sum.
+        """
+        operand = self.rows(start)
+        error = 0.0 if self.make is ints else terms**2 * np.finfo(self.dtype).eps
+        self.operands[-1][1:] = want, error
+        return operand
+
+    def unread(self, *shape):
+        return np.full(shape, np.nan, self.dtype)
+
+    def bytes(self, elements):
+        return elements * self.dtype.itemsize
+
+    def __call__(self, name, output=None, **fields):
+        """What `output` holds after the call."""
+        abi.call(self.table, name, **fields)
+        got = output.view.copy() if output else None
+        for operand, want, error in self.operands:
+            operand.check(want, error)
+        POOL.release()
+        return got
+
+
+def around(*sizes):
+    """1, and every size with its neighbours."""
+    return sorted({1}.union(*({size - 1, size, size + 1} for size in sizes)) - {0})
+
+
+def around_vectors(lanes, most):
+    """Around every whole number of vectors up to `most` elements."""
+    return [n for n in around(*range(lanes, most + 1, lanes)) if n <= most]
+
+
+def wide(values):
+    return values.astype(np.float64)
+
+
+# ---- one function a kernel: a call of the sizes given, against its formula ----
+
+
+def conv(call, pixels, columns, runs, start):
+    count, length = runs
+    lanes = call.table["lanes"]
+    panel = -(-columns // lanes) * lanes
+    offset = call.rng.permutation(count) * (length + 1)
+    x = call.values(pixels, count, length)
+    source = call.unread(pixels, max(count * (length + 1) - 1, 0))
+    for run_values, at in zip(x.swapaxes(0, 1), offset, strict=True):
+        source[:, at : at + length] = run_values
+    weights = call.unread(count * length, panel)  # whole vectors are read, whatever they hold
+    weights[:, :columns] = call.values(count * length, columns)
+    bias = call.values(columns)
+    before = call.values(pixels, columns)
+    want = np.einsum(
+        "pk,kn->pn", wide(x).reshape(pixels, count * length), wide(weights[:, :columns])
+    )
+    if "out" in start:
+        want += before
+    else:
+        before[...] = np.nan
+        if "bias" in start:
+            want += bias
+    source, weights_at = call.rows(source), call.rows(weights)
+    out = call.output(before, want, count * length + 1)
+    order = call.rng.permutation(pixels)
+    return call(
+        "conv",
+        out,
+        pixels=pixels,
+        columns=columns,
+        runs=count,
+        run_length=length,
+        **{"in": call.line(source.addresses(order) - call.bytes(7))},
+        in_offset=7,
+        out=call.line(out.addresses(order) + call.bytes(5)),
+        out_offset=-5,
+        run_offset=call.line(offset),
+        weights=weights_at.address,
+        weights_stride=weights_at.stride,
+        bias=call.line(bias) if "bias" in start else None,
+        accumulate="out" in start,
+    )
+
+
+def conv_cases(table):
+    runs = itertools.cycle([(1, 1), (3, 5), (2, 8), (1, 13), (4, 1), (2, 0), (0, 3)])
+    # Narrower panels have tiles up to twice as high as the widest one's, which the table tells.
+    for pixels in range(4 * table["conv_rows"] + 2):
+        for columns in around_vectors(table["lanes"], table["conv_panel"]):
+            yield dict(pixels=pixels, columns=columns, runs=next(runs), start=STARTS[pixels % 4])
+    for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
+        for pixels in around(table["conv_rows"]):
+            yield dict(pixels=pixels, columns=columns, runs=(3, 7), start=start)
+
+
+def grad(call, pixels, rows, columns, accumulate, name="grad"):
+    lanes = call.table["lanes"]
+    x = call.values(pixels, rows)
+    dy = call.unread(pixels, -(-columns // lanes) * lanes if name == "grad" else columns)
+    dy[:, :columns] = call.values(pixels, columns)
+    before = call.values(rows, columns)
+    want = np.einsum("pm,pn->mn", wide(x), wide(dy[:, :columns]))
+    if accumulate:
+        want += before
+    else:
+        before[...] = np.nan
+    source, dy = call.rows(x), call.rows(dy)
+    out = call.output(before, want, pixels + 1)
+    return call(
+        name,
+        out,
+        pixels=pixels,
+        rows=rows,
+        columns=columns,
+        **{"in": call.line(source.addresses() + call.bytes(3))},
+        in_offset=-3,
+        dy=dy.address,
+        dy_stride=dy.stride,
+        grad=out.address,
+        grad_stride=out.stride,
+        accumulate=accumulate,
+    )
+
+
+def grad_cases(table):
+    accumulate = itertools.cycle((False, True, True, False, True))
+    for rows in range(2 * table["grad_rows"] + 2):
+        for columns in around_vectors(table["lanes"], table["grad_panel"]):
+            for pixels in (0, 1, 2, 9):
+                yield dict(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+
+
+grad_swapped = functools.partial(grad, name="grad_swapped")
+
+
+def grad_swapped_cases(table):
+    """Vectors go along the rows here, and the tile's height along the columns."""
+    accumulate = itertools.cycle((False, True, True, False, True))
+    for rows in [0, *around_vectors(table["lanes"], 5 * table["lanes"])]:
+        for columns in range(1, 2 * table["grad_rows"] + 2):
+            for pixels in (0, 1, 9):
+                yield dict(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+
+
+def place_taps(call, pixels, channels, taps, stride, dilation):
+    """Input of a depthwise kernel: x[r][t][p] as it reads them, and the fields that say where."""
+    rows, columns = taps
+    across = max((pixels - 1) * stride + (columns - 1) * dilation + 1, 0) if pixels else 0
+    at = np.arange(columns)[:, None] * dilation + np.arange(pixels) * stride
+    source = call.unread(rows, across, channels)
+    source[:, at.ravel()] = call.values(rows, at.size, channels)
+    x = source[:, at]
+    order = call.rng.permutation(rows)  # kernel rows may lie in any order
+    operand = call.rows(source[order].reshape(rows * across, channels))
+    return x, {
+        "pixels": pixels, "channels": channels, "in": operand.address,
+        "in_stride": stride * operand.stride, "tap_rows": rows, "tap_columns": columns,
+        "tap_step": dilation * operand.stride,
+        "row_offset": call.line(np.argsort(order) * across * operand.stride),
+    }  # fmt: skip
+
+
+def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0):
+    rows, columns = taps
+    x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
+    w = call.values(rows, columns, channels)
+    weights = call.unread(rows, columns + skipped, channels)
+    weights[:, :columns] = w
+    weights = weights.reshape(rows * (columns + skipped), channels)
+    bias = call.values(channels)
+    before = call.values(pixels, channels)
+    want = np.einsum("rtpc,rtc->pc", wide(x), wide(w))
+    if "out" in start:
+        want += before
+    else:
+        before[...] = np.nan
+        if "bias" in start:
+            want += bias
+    # The weights that are skipped after the last row need not be there.
+    weights = call.rows(weights[: max(len(weights) - skipped, 0)])
+    out = call.output(before, want, rows * columns + 1)
+    return call(
+        "depthwise",
+        out,
+        **fields,
+        out=out.address,
+        out_stride=out.stride,
+        weights=weights.address,
+        weights_stride=weights.stride,
+        weights_columns=columns + skipped,
+        bias=call.line(bias) if "bias" in start else None,
+        accumulate="out" in start,
+    )
+
+
+WINDOWS = [  # (kernel rows, columns), stride, dilation: those with code of their own, and others
+    *(((3, taps), stride, 1) for taps in (3, 5) for stride in (1, 2)),
+    ((2, 3), 2, 2), ((2, 5), 4, 2), ((3, 3), 3, 1), ((2, 3), 1, 2), ((1, 1), 1, 0), ((2, 2), 1, 1),
+    ((1, 4), 3, 2), ((2, 7), 2, 1), ((1, 8), 1, 1), ((1, 15), 2, 1), ((7, 3), 1, 1), ((0, 3), 1, 1),
+]  # fmt: skip
+
+
+def depthwise_sizes(table):
+    lanes = table["lanes"]
+    for (taps, stride, dilation), channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
+        # Tiles of 8, 4 and 1 pixels.
+        for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 17):
+            yield dict(
+                pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
+            )
+
+
+def depthwise_cases(table):
+    start, skipped = itertools.cycle(STARTS), itertools.cycle((0, 0, 1, 0, 2))
+    for sizes in depthwise_sizes(table):
+        yield dict(**sizes, start=next(start), skipped=next(skipped))
+
+
+def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate):
+    rows, columns = taps
+    x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
+    dy = call.values(pixels, channels)
+    before = call.values(rows * columns, channels)
+    want = np.einsum("rtpc,pc->rtc", wide(x), wide(dy)).reshape(before.shape)
+    if accumulate:
+        want += before
+    else:
+        before[...] = np.nan
+    dy = call.rows(dy)
+    out = call.output(before, want, pixels + 1)
+    return call(
+        "depthwise_grad",
+        out,
+        **fields,
+        dy=dy.address,
+        dy_stride=dy.stride,
+        grad=out.address,
+        grad_stride=out.stride,
+        accumulate=accumulate,
+    )
+
+
+def depthwise_grad_cases(table):
+    accumulate = itertools.cycle((False, True, True, False, True))
+    for sizes in depthwise_sizes(table):
+        yield dict(**sizes, accumulate=next(accumulate))
+
+
+def pack(call, rows, columns, order, flip=False, special=(), finite=1):
+    """`order`: which axis of the source is dense; `special`: (row, column, value) of some elements."""
+    lanes = call.table["lanes"]
+    source = call.values(rows, columns)
+    want_finite = finite
+    for row, column, value in special:
+        source[row, column] = value
+        want_finite = want_finite and int(np.isfinite(value))
+    want = np.zeros((rows, -(-columns // lanes) * lanes), call.dtype)
+    want[:, :columns] = source
+    step = 3 if order == "scattered" else 1
+    if order == "transposed":
+        source = source.T
+    spread = call.unread(source.shape[0], (source.shape[1] - 1) * step + 1)
+    spread[:, ::step] = source[::-1] if flip else source
+    operand = call.rows(spread)
+    first, stride = operand.address, operand.stride
+    if flip:  # rows upwards
+        first, stride = first + call.bytes((len(spread) - 1) * stride), -stride
+    strides = (step, stride) if order == "transposed" else (stride, step)
+    # The rows of a panel follow one another, so only its two ends meet protected pages.
+    panel = call.output(call.unread(1, want.size), want.reshape(1, -1))
+    flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
+    return call(
+        "pack",
+        panel,
+        rows=rows,
+        columns=columns,
+        source=first,
+        row_stride=strides[0],
+        column_stride=strides[1],
+        panel=panel.address,
+        panel_stride=want.shape[1],
+        finite=flag.address,
+    )
+
+
+def pack_cases(table):
+    lanes, panel = table["lanes"], max(table["conv_panel"], table["grad_panel"])
+    flip = itertools.cycle((False, True, False))
+    for order in ("rows", "transposed", "scattered"):
+        for columns in [*around_vectors(lanes, 2 * lanes), panel - 1, panel, panel + 1]:
+            for rows in around_vectors(lanes, 3 * lanes):
+                yield dict(rows=rows, columns=columns, order=order, flip=next(flip))
+        most = np.finfo(table["dtype"]).max
+        rows, columns = lanes + 2, 2 * lanes + 1
+        large = [(0, 0, most), (1, 0, -most), (2, 1, np.finfo(table["dtype"]).smallest_subnormal)]
+        yield dict(rows=rows, columns=columns, order=order, special=large)
+        for row, column in itertools.product(range(rows), range(columns)):
+            value = (np.nan, np.inf, -np.inf)[(row + column) % 3]
+            yield dict(rows=rows, columns=columns, order=order, special=[(row, column, value)])
+        yield dict(rows=1, columns=1, order=order, finite=0)
+
+
+def gather(call, pixels, outer, inner, ends, axes, pixel_major, repeat=False, flip=False):
+    """`axes`: the order of x's axes p(ixels), a(outer) and b(inner), the last of them dense."""
+    lead, tail = ends
+    sizes = dict(zip("pab", (pixels, outer, 1 if repeat else inner), strict=True))
+    x = call.values(*(sizes[axis] for axis in axes))
+    operand = call.rows(x.reshape(x.shape[0] * x.shape[1], x.shape[2]))
+    strides = {axes[0]: x.shape[1] * operand.stride, axes[1]: operand.stride, axes[2]: 1}
+    if repeat:  # the same element for every b
+        strides["b"] = 0
+    x = np.broadcast_to(x.transpose([axes.index(axis) for axis in "pab"]), (pixels, outer, inner))
+    first = operand.address
+    if flip and pixels:  # pixels from right to left
+        x = x[::-1]
+        first += call.bytes((pixels - 1) * strides["p"])
+        strides["p"] *= -1
+    want = np.zeros((lead + pixels + tail, outer, inner), call.dtype)
+    want[lead : lead + pixels] = x
+    if not pixel_major:
+        want = want.swapaxes(0, 1)
+    scratch = call.output(
+        call.unread(want.shape[0] * want.shape[1], inner),
+        want.reshape(want.shape[0] * want.shape[1], inner),
+    )
+    steps = want.shape[1] * scratch.stride, scratch.stride
+    return call(
+        "gather",
+        scratch,
+        lead=lead,
+        pixels=pixels,
+        tail=tail,
+        outer=outer,
+        inner=inner,
+        x=first if pixels else None,
+        column_stride=strides["p"],
+        outer_stride=strides["a"],
+        inner_stride=strides["b"],
+        scratch=scratch.address,
+        pixel_step=steps[not pixel_major],
+        outer_step=steps[pixel_major],
+    )
+
+
+def gather_cases(table):
+    ends = itertools.cycle([(0, 0), (1, 0), (0, 2), (3, 1), (0, 0)])
+    flip = itertools.cycle([False, False, True])
+    for axes, pixel_major in itertools.product(("pab", "apb", "bap", "abp", "pba"), (False, True)):
+        for inner in around_vectors(table["lanes"], 2 * table["lanes"]):
+            for pixels, outer in itertools.product((0, 1, 5, 17), (1, 3)):
+                yield dict(pixels=pixels, outer=outer, inner=inner, ends=next(ends), axes=axes,
+                           pixel_major=pixel_major, flip=next(flip))  # fmt: skip
+    for pixels, inner in itertools.product((1, 17), (2, 3, table["lanes"])):
+        yield dict(pixels=pixels, outer=3, inner=inner, ends=(1, 1), axes="pab", pixel_major=True,
+                   repeat=True)  # fmt: skip
+
+
+def add(call, count):
+    term, before = call.values(1, count), call.values(1, count)
+    out = call.output(before, wide(before) + wide(term), 2)
+    return call("add", out, count=count, term=call.line(term[0]), sum=out.address)
+
+
+def add_cases(table):
+    return (dict(count=count) for count in range(4 * table["lanes"] + 2))
+
+
+CASES = {
+    "conv": (conv, conv_cases),
+    "grad": (grad, grad_cases),
+    "grad_swapped": (grad_swapped, grad_swapped_cases),
+    "depthwise": (depthwise, depthwise_cases),
+    "depthwise_grad": (depthwise_grad, depthwise_grad_cases),
+    "pack": (pack, pack_cases),
+    "gather": (gather, gather_cases),
+    "add": (add, add_cases),
+}

@@ -1,0 +1,62 @@
+"""What `import fastconv` brings: the public names, and nothing heavy."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from helpers import run_python
+
+import fastconv
+
+PUBLIC = [
+    "Conv2D",
+    "__version__",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_matrix",
+    "conv2d_output_shape",
+    "conv2d_weight_grad",
+    "explain",
+    "get_include",
+    "get_num_threads",
+    "num_threads",
+    "reference",
+    "set_num_threads",
+    "show_config",
+]
+HEAVY = ["matplotlib", "scipy", "sklearn", "torch", "tqdm", "fastconv.benchmarks", "fastconv.demo"]
+
+
+def test_public_names():
+    assert sorted(fastconv.__all__) == PUBLIC
+    assert all(hasattr(fastconv, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if not name.startswith("_")])
+def test_no_public_name_is_hidden_by_a_module_of_the_same_name(name):
+    assert inspect.ismodule(getattr(fastconv, name)) == (name == "reference")
+
+
+def test_the_package_opens_with_its_design():
+    first, blank, *_ = fastconv.__doc__.splitlines()
+    assert first.startswith("fastconv: ")
+    assert not blank
+
+
+def test_nothing_heavy_is_imported():
+    code = f"import sys, fastconv; print([name for name in {HEAVY} if name in sys.modules])"
+    assert run_python(code).strip() == "[]"
+
+
+def test_importing_prints_nothing_and_starts_no_thread():
+    code = "import threading, fastconv; assert threading.active_count() == 1"
+    assert run_python(code) == ""
+
+
+def test_every_compiled_module_has_a_stub_or_is_internal():
+    """Python code imports only from modules whose types are written down."""
+    package = Path(fastconv.__file__).parent
+    internal = {"arrays", "blocks", "engine", "plan"}
+    compiled = {path.name.partition(".")[0] for path in package.glob("*.pyx")}
+    stubs = {path.stem for path in package.glob("*.pyi")}
+    assert compiled - internal <= stubs
