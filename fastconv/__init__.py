@@ -12,14 +12,19 @@ kernels in src/ multiply dense rows, once for every dtype and instruction set.  
 same in plain NumPy, `explain` shows the plan of a call, `layers` holds Conv2D.
 """
 
-from fastconv import reference
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastconv.config import __version__, get_include, show_config
-from fastconv.explain import explain
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
-from fastconv.sparse import conv2d_matrix
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from fastconv import reference
+    from fastconv.explanation import explain
+    from fastconv.sparse import conv2d_matrix
 
 __all__ = [
     "Conv2D",
@@ -37,3 +42,24 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+# Imported on first use: most programs never need them.
+_LATER = {
+    "conv2d_matrix": "fastconv.sparse",
+    "explain": "fastconv.explanation",
+    "reference": "fastconv.reference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+    module = import_module(_LATER[name])
+    found = getattr(module, name, module)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

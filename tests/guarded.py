@@ -16,8 +16,10 @@ import sys
 import traceback
 import warnings
 
+import kernel_abi as abi
 import numpy as np
 import pytest
+from helpers import ints
 
 CAN_PROTECT = sys.platform in ("linux", "darwin")
 CAN_FORK = hasattr(os, "fork")
@@ -26,7 +28,7 @@ MARGIN = 64  # elements of poison; no panel is wider
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Which end of an operand meets a protected page, and whether that holds for each of its rows."""
+    """Which end of an operand meets a protected page, and whether that of each row does."""
 
     side: str  # "begin" or "end"
     apart: bool  # every row on pages of its own, else one after the other
@@ -124,6 +126,59 @@ class Pool:
             self.free[key].append(arena)
 
 
+class Call:
+    """One call of a kernel: makes its operands, calls, compares each with what it should hold."""
+
+    pool = Pool()
+
+    def __init__(self, table, layout, gap=0, make=ints):
+        self.table, self.layout, self.gap = table, layout, gap
+        self.dtype = np.dtype(table["dtype"])
+        self.make = make
+        self.rng = np.random.default_rng(0)
+        self.operands = []
+
+    def values(self, *shape):
+        return self.make(self.rng, shape, self.dtype)
+
+    def rows(self, values, gap=None):
+        """An operand that holds `values`, [rows][width]."""
+        gap = self.gap if gap is None else gap
+        operand = self.pool.operand(values.shape, values.dtype, self.layout, gap)
+        operand.view[...] = values
+        self.operands.append([operand, values, 0.0])
+        return operand
+
+    def line(self, values):
+        """The address of an operand of one row."""
+        return self.rows(np.asarray(values)[None]).address
+
+    def output(self, start, want, terms=0):
+        """An operand that the kernel writes: `start` before, then `want`, sums of `terms` products.
+
+        Floats in [-1, 1) may miss by the rounding of every product and sum.
+        """
+        operand = self.rows(start)
+        error = 0.0 if self.make is ints else terms**2 * np.finfo(self.dtype).eps
+        self.operands[-1][1:] = want, error
+        return operand
+
+    def unread(self, *shape):
+        return np.full(shape, np.nan, self.dtype)
+
+    def bytes(self, elements):
+        return elements * self.dtype.itemsize
+
+    def __call__(self, name, output=None, **fields):
+        """What `output` holds after the call."""
+        abi.call(self.table, name, **fields)
+        got = output.view.copy() if output else None
+        for operand, want, error in self.operands:
+            operand.check(want, error)
+        self.pool.release()
+        return got
+
+
 def _run_all(cases, say):
     """Run every case, saying which; the last word is how it went."""
     case, count = None, 0
@@ -161,7 +216,7 @@ def run_all(cases):
             status = 1 if failure else 0
         os._exit(status)
     os.close(writer)
-    with open(reader, encoding="utf-8") as pipe:
+    with os.fdopen(reader, encoding="utf-8") as pipe:
         lines = pipe.readlines()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:

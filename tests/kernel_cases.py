@@ -7,64 +7,9 @@ tables; every operand lies next to protected pages and unread elements are NaN (
 import functools
 import itertools
 
-import guarded
-import kernel_abi as abi
 import numpy as np
-from helpers import ints
 
 STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
-POOL = guarded.Pool()
-
-
-class Call:
-    """One call of a kernel: makes guarded operands, calls, compares them all with what they should hold."""
-
-    def __init__(self, table, layout, gap=0, make=ints):
-        self.table, self.layout, self.gap = table, layout, gap
-        self.dtype = np.dtype(table["dtype"])
-        self.make = make
-        self.rng = np.random.default_rng(0)
-        self.operands = []
-
-    def values(self, *shape):
-        return self.make(self.rng, shape, self.dtype)
-
-    def rows(self, values, gap=None):
-        """An operand that holds `values`, [rows][width]."""
-        gap = self.gap if gap is None else gap
-        operand = POOL.operand(values.shape, values.dtype, self.layout, gap)
-        operand.view[...] = values
-        self.operands.append([operand, values, 0.0])
-        return operand
-
-    def line(self, values):
-        """The address of an operand of one row."""
-        return self.rows(np.asarray(values)[None]).address
-
-    def output(self, start, want, terms=0):
-        """An operand that the kernel writes: `start` before, `want` after, a sum of `terms` products.
-
-        Floats in [-1, 1) may miss by the rounding of every product and sum.
-        """
-        operand = self.rows(start)
-        error = 0.0 if self.make is ints else terms**2 * np.finfo(self.dtype).eps
-        self.operands[-1][1:] = want, error
-        return operand
-
-    def unread(self, *shape):
-        return np.full(shape, np.nan, self.dtype)
-
-    def bytes(self, elements):
-        return elements * self.dtype.itemsize
-
-    def __call__(self, name, output=None, **fields):
-        """What `output` holds after the call."""
-        abi.call(self.table, name, **fields)
-        got = output.view.copy() if output else None
-        for operand, want, error in self.operands:
-            operand.check(want, error)
-        POOL.release()
-        return got
 
 
 def around(*sizes):
@@ -75,6 +20,10 @@ def around(*sizes):
 def around_vectors(lanes, most):
     """Around every whole number of vectors up to `most` elements."""
     return [n for n in around(*range(lanes, most + 1, lanes)) if n <= most]
+
+
+def case(**sizes):
+    return sizes
 
 
 def wide(values):
@@ -133,10 +82,10 @@ def conv_cases(table):
     # Narrower panels have tiles up to twice as high as the widest one's, which the table tells.
     for pixels in range(4 * table["conv_rows"] + 2):
         for columns in around_vectors(table["lanes"], table["conv_panel"]):
-            yield dict(pixels=pixels, columns=columns, runs=next(runs), start=STARTS[pixels % 4])
+            yield case(pixels=pixels, columns=columns, runs=next(runs), start=STARTS[pixels % 4])
     for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
         for pixels in around(table["conv_rows"]):
-            yield dict(pixels=pixels, columns=columns, runs=(3, 7), start=start)
+            yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
 
 
 def grad(call, pixels, rows, columns, accumulate, name="grad"):
@@ -173,7 +122,7 @@ def grad_cases(table):
     for rows in range(2 * table["grad_rows"] + 2):
         for columns in around_vectors(table["lanes"], table["grad_panel"]):
             for pixels in (0, 1, 2, 9):
-                yield dict(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+                yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
 
 
 grad_swapped = functools.partial(grad, name="grad_swapped")
@@ -185,7 +134,7 @@ def grad_swapped_cases(table):
     for rows in [0, *around_vectors(table["lanes"], 5 * table["lanes"])]:
         for columns in range(1, 2 * table["grad_rows"] + 2):
             for pixels in (0, 1, 9):
-                yield dict(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+                yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
 
 
 def place_taps(call, pixels, channels, taps, stride, dilation):
@@ -251,7 +200,7 @@ def depthwise_sizes(table):
     for (taps, stride, dilation), channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
         # Tiles of 8, 4 and 1 pixels.
         for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 17):
-            yield dict(
+            yield case(
                 pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
             )
 
@@ -259,7 +208,7 @@ def depthwise_sizes(table):
 def depthwise_cases(table):
     start, skipped = itertools.cycle(STARTS), itertools.cycle((0, 0, 1, 0, 2))
     for sizes in depthwise_sizes(table):
-        yield dict(**sizes, start=next(start), skipped=next(skipped))
+        yield case(**sizes, start=next(start), skipped=next(skipped))
 
 
 def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate):
@@ -289,11 +238,11 @@ def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate):
 def depthwise_grad_cases(table):
     accumulate = itertools.cycle((False, True, True, False, True))
     for sizes in depthwise_sizes(table):
-        yield dict(**sizes, accumulate=next(accumulate))
+        yield case(**sizes, accumulate=next(accumulate))
 
 
 def pack(call, rows, columns, order, flip=False, special=(), finite=1):
-    """`order`: which axis of the source is dense; `special`: (row, column, value) of some elements."""
+    """`order`: which axis of the source is dense; `special`: (row, column, value) of elements."""
     lanes = call.table["lanes"]
     source = call.values(rows, columns)
     want_finite = finite
@@ -335,15 +284,15 @@ def pack_cases(table):
     for order in ("rows", "transposed", "scattered"):
         for columns in [*around_vectors(lanes, 2 * lanes), panel - 1, panel, panel + 1]:
             for rows in around_vectors(lanes, 3 * lanes):
-                yield dict(rows=rows, columns=columns, order=order, flip=next(flip))
+                yield case(rows=rows, columns=columns, order=order, flip=next(flip))
         most = np.finfo(table["dtype"]).max
         rows, columns = lanes + 2, 2 * lanes + 1
         large = [(0, 0, most), (1, 0, -most), (2, 1, np.finfo(table["dtype"]).smallest_subnormal)]
-        yield dict(rows=rows, columns=columns, order=order, special=large)
+        yield case(rows=rows, columns=columns, order=order, special=large)
         for row, column in itertools.product(range(rows), range(columns)):
             value = (np.nan, np.inf, -np.inf)[(row + column) % 3]
-            yield dict(rows=rows, columns=columns, order=order, special=[(row, column, value)])
-        yield dict(rows=1, columns=1, order=order, finite=0)
+            yield case(rows=rows, columns=columns, order=order, special=[(row, column, value)])
+        yield case(rows=1, columns=1, order=order, finite=0)
 
 
 def gather(call, pixels, outer, inner, ends, axes, pixel_major, repeat=False, flip=False):
@@ -394,10 +343,10 @@ def gather_cases(table):
     for axes, pixel_major in itertools.product(("pab", "apb", "bap", "abp", "pba"), (False, True)):
         for inner in around_vectors(table["lanes"], 2 * table["lanes"]):
             for pixels, outer in itertools.product((0, 1, 5, 17), (1, 3)):
-                yield dict(pixels=pixels, outer=outer, inner=inner, ends=next(ends), axes=axes,
+                yield case(pixels=pixels, outer=outer, inner=inner, ends=next(ends), axes=axes,
                            pixel_major=pixel_major, flip=next(flip))  # fmt: skip
     for pixels, inner in itertools.product((1, 17), (2, 3, table["lanes"])):
-        yield dict(pixels=pixels, outer=3, inner=inner, ends=(1, 1), axes="pab", pixel_major=True,
+        yield case(pixels=pixels, outer=3, inner=inner, ends=(1, 1), axes="pab", pixel_major=True,
                    repeat=True)  # fmt: skip
 
 
@@ -408,7 +357,7 @@ def add(call, count):
 
 
 def add_cases(table):
-    return (dict(count=count) for count in range(4 * table["lanes"] + 2))
+    return (case(count=count) for count in range(4 * table["lanes"] + 2))
 
 
 CASES = {
