@@ -1,8 +1,8 @@
 """Builds the C kernels, one library an instruction set, and the Cython modules over them.
 
 This is the only place for compiler flags; metadata is in pyproject.toml.  Switches, all environment
-variables: FASTCONV_DEBUG=1 (asserts, bounds checks, no optimisation of them away), FASTCONV_WERROR=1
-(warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread).
+variables: FASTCONV_DEBUG=1 (asserts, bounds checks, no optimisation of them away),
+FASTCONV_WERROR=1 (warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread).
 """
 
 import os
@@ -25,8 +25,15 @@ ISA_FLAGS = {
     "unix": {
         "portable": ["-ffp-contract=off"],
         "avx2": ["-mavx2", "-mfma", "-mtune=haswell"],
-        "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512",
-                   "-mtune=skylake-avx512"],
+        "avx512": [
+            "-mavx512f",
+            "-mavx512dq",
+            "-mavx512bw",
+            "-mavx512vl",
+            "-mfma",
+            "-mprefer-vector-width=512",
+            "-mtune=skylake-avx512",
+        ],
         "neon": [],
     },
     "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},
@@ -75,7 +82,10 @@ class BuildModules(build_ext):
                 extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
                 if sys.platform == "linux" and not DEBUG:
                     extension.extra_link_args += ["-Wl,--strip-all"]
-            if extension.name.startswith("fastconv.algorithms") or extension.name == "fastconv.threads":
+            if (
+                extension.name.startswith("fastconv.algorithms")
+                or extension.name == "fastconv.threads"
+            ):
                 extension.extra_compile_args += flags
                 extension.extra_link_args += flags if kind == "unix" else []
         super().build_extensions()
@@ -84,29 +94,41 @@ class BuildModules(build_ext):
         """Whether a program with OpenMP compiles and links."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
-            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            source.write_text(
+                "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+            )
             try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=flags)
-                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=flags)
-            except Exception as error:      # whatever the compiler raises, the answer is no
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=flags
+                )
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=flags
+                )
+            except Exception as error:  # whatever the compiler raises, the answer is no
                 print(f"building without OpenMP: {error}", file=sys.stderr)
                 return False
         return True
 
 
 # Every module is offered all of them and takes what it refers to; the tables refer to the rest.
-LIBRARIES = [("fastconv_tables", {"sources": ["src/cpu.c", "src/kernel_table.c"], "include_dirs": ["src"]})] + [
-    (f"fastconv_{isa}", {
-        "sources": [f"src/isa/{isa}.c"],
-        "include_dirs": ["src", "src/kernels"],
-        "obj_deps": {"": [str(path) for path in Path("src").rglob("*.[hd]*")]},
-    })
+LIBRARIES = [
+    ("fastconv_tables", {"sources": ["src/cpu.c", "src/kernel_table.c"], "include_dirs": ["src"]})
+] + [
+    (
+        f"fastconv_{isa}",
+        {
+            "sources": [f"src/isa/{isa}.c"],
+            "include_dirs": ["src", "src/kernels"],
+            "obj_deps": {"": [str(path) for path in Path("src").rglob("*.[hd]*")]},
+        },
+    )
     for isa in kernel_sets()
 ]
 
 MODULES = sorted(Path("fastconv").rglob("*.pyx"))
 EXTENSIONS = [
-    Extension(".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"]) for path in MODULES
+    Extension(".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"])
+    for path in MODULES
 ]
 
 setup(
@@ -115,8 +137,13 @@ setup(
         EXTENSIONS,
         build_dir="build/cython",
         compiler_directives={
-            "language_level": 3, "cdivision": True, "wraparound": DEBUG, "boundscheck": DEBUG,
-            "initializedcheck": DEBUG, "embedsignature": True, "freethreading_compatible": True,
+            "language_level": 3,
+            "cdivision": True,
+            "wraparound": DEBUG,
+            "boundscheck": DEBUG,
+            "initializedcheck": DEBUG,
+            "embedsignature": True,
+            "freethreading_compatible": True,
             "legacy_implicit_noexcept": False,
         },
     ),

@@ -50,15 +50,19 @@ class Worker:
         self._log = tempfile.TemporaryFile(  # noqa: SIM115 (closed by `close`)
             "w+", encoding="utf-8", errors="replace"
         )
-        self._process = subprocess.Popen(
-            [python, "-c", BOOTSTRAP, str(PACKAGE.parent), PACKAGE.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [python, "-c", BOOTSTRAP, str(PACKAGE.parent), PACKAGE.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            )
+        except OSError:  # no such interpreter
+            self._log.close()
+            raise
         try:
             reply = self.ask("start", peer=peer, threads=threads, cpus=cpus_for(threads))
         except BaseException:

@@ -1,5 +1,5 @@
 # Blocks of output pixels and the input they read: see blocks.pyx.
-from fastconv.plan cimport Plan, Tensor
+from fastconv.plan cimport Axis, Plan, Tensor
 
 # Part of the output: images x steps of the row axis x steps of the column axis.
 cdef struct Block:
@@ -11,12 +11,19 @@ cdef struct Source:
     Py_ssize_t image_stride, row_stride, column_stride      # elements, between steps
     Py_ssize_t row_pitch, column_pitch                      # elements, between scratch slots
 
+# Rows of a block whose pixels read through the same kernel rows; the others fall on padding.
+cdef struct RowClass:
+    Py_ssize_t start, pixels            # among the pixels of the phase
+    Py_ssize_t first_run, end_run
+    bint started                        # out holds a part of the sum
+
 # Working memory of one thread.
 cdef struct Workspace:
     char *scratch
     const void **reads
     void **writes
     Py_ssize_t *offsets
+    RowClass *classes
     char *slice
 
 # One phase: its taps along both axes, and the runs they make.
@@ -33,9 +40,15 @@ cdef void gather_block(
 cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil
+cdef void real_taps(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first,
+    Py_ssize_t *end) noexcept nogil
 cdef Py_ssize_t point_pixels(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const void **reads,
-    void **writes) noexcept nogil
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t first, Py_ssize_t end,
+    char *out, const void **reads, void **writes) noexcept nogil
+cdef Py_ssize_t classify_rows(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out,
+    const Workspace *work) noexcept nogil
 cdef void find_offsets(
     const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets) noexcept nogil
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil

@@ -20,6 +20,8 @@ cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Wor
     at += plan.pointer_bytes
     work.offsets = <Py_ssize_t *> at
     at += plan.offset_bytes
+    work.classes = <RowClass *> at
+    at += plan.class_bytes
     work.slice = at
 
 
@@ -161,11 +163,24 @@ cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept n
                    (last - column) * pixel)
 
 
-cdef Py_ssize_t point_pixels(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const void **reads,
-    void **writes,
+cdef void real_taps(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
 ) noexcept nogil:
-    """Pointers of every pixel that one phase has in the block; returns how many.
+    """Of a phase's taps, from `start` on, those [first, end) that read inside the input at a step."""
+    cdef const Py_ssize_t *offset = axis.tap_offset + start
+    cdef Py_ssize_t at = step * axis.in_step
+    first[0], end[0] = 0, taps
+    while first[0] < taps and at + offset[first[0]] < 0:
+        first[0] += 1
+    while end[0] > first[0] and at + offset[end[0] - 1] >= axis.in_size:
+        end[0] -= 1
+
+
+cdef Py_ssize_t point_pixels(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t first, Py_ssize_t end,
+    char *out, const void **reads, void **writes,
+) noexcept nogil:
+    """Pointers of every pixel that one phase has in the rows [first, end) of the block; returns how many.
 
     dL/dW, which only reads, passes NULL for `writes`.
     """
@@ -173,7 +188,6 @@ cdef Py_ssize_t point_pixels(
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t size = plan.itemsize
     cdef Py_ssize_t first_row = rows.phase_first[phase.row], first_column = columns.phase_first[phase.column]
-    cdef Py_ssize_t steps = phase_block_rows(plan, block, phase)
     cdef Py_ssize_t across = phase_block_columns(plan, block, phase)
     cdef Py_ssize_t read_step = source.column_stride * size
     cdef Py_ssize_t write_step = columns.out_step * plan.out_total * size
@@ -181,7 +195,7 @@ cdef Py_ssize_t point_pixels(
     cdef char *read
     cdef char *write
     for image in range(block.images):
-        for row in range(steps):
+        for row in range(first, end):
             read = source.data + (image * source.image_stride + row * source.row_stride) * size
             write = out + size * plan.out_total * (
                 ((block.image + image) * rows.out_size + first_row + (block.row + row) * rows.out_step)
@@ -193,6 +207,34 @@ cdef Py_ssize_t point_pixels(
                 count += 1
                 read += read_step
                 write += write_step
+    return count
+
+
+cdef Py_ssize_t classify_rows(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const Workspace *work,
+) noexcept nogil:
+    """Point to every pixel of a phase, class by class; returns how many classes there are."""
+    cdef Py_ssize_t rows = phase_block_rows(plan, block, phase), row = 0, end, first, last, other, other_last
+    cdef Py_ssize_t row_runs = phase.runs // phase.rows, count = 0, pixels = 0
+    cdef RowClass *found
+    if phase_block_columns(plan, block, phase) == 0:
+        return 0
+    while row < rows:
+        real_taps(&plan.rows, phase.first_row, phase.rows, block.row + row, &first, &last)
+        end = row + 1
+        while end < rows:
+            real_taps(&plan.rows, phase.first_row, phase.rows, block.row + end, &other, &other_last)
+            if other != first or other_last != last:
+                break
+            end += 1
+        found = work.classes + count
+        found.start = pixels
+        found.pixels = point_pixels(plan, block, phase, source, row, end, out, work.reads + pixels,
+                                    work.writes + pixels)
+        found.first_run, found.end_run = first * row_runs, last * row_runs
+        pixels += found.pixels
+        count += 1
+        row = end
     return count
 
 

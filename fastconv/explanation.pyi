@@ -5,6 +5,7 @@ import numpy
 from numpy.typing import DTypeLike
 
 from fastconv._typing import Algorithm, Op, Padding, Pair, Shape
+from fastconv.functional import ALGORITHMS as ALGORITHMS
 
 OPS: dict[str, int]
 NO_WINOGRAD: str

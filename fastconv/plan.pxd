@@ -70,7 +70,7 @@ cdef struct Plan:
     Py_ssize_t units, shares        # panels (weight_grad: x kernel rows) of all groups, shares they are cut into
     Py_ssize_t tasks
     # Workspace, in bytes.
-    Py_ssize_t scratch_bytes, pointer_bytes, offset_bytes, slice_bytes, thread_bytes
+    Py_ssize_t scratch_bytes, pointer_bytes, offset_bytes, class_bytes, slice_bytes, thread_bytes
     Py_ssize_t packed_bytes, partial_bytes, workspace_bytes
 
 cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil

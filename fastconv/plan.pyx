@@ -5,7 +5,8 @@ that steps evenly.  `make_axis` finds taps and phases, `make_plan` the sizes.  W
 bits of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and
 threads decide only what cannot.
 """
-from fastconv._kernels cimport caches, fastconv_caches
+from fastconv._kernels cimport caches
+from fastconv.blocks cimport RowClass
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
@@ -157,8 +158,9 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
+    # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
-        plan.op == FORWARD and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
+        plan.op == FORWARD and not plan.rows.padded and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
@@ -271,12 +273,13 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
         plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
     plan.pointer_bytes = 0 if plan.depthwise else whole_lines(plan.block_pixels * pointer)
     plan.offset_bytes = whole_lines(plan.rows.taps * plan.columns.taps * pointer)
+    plan.class_bytes = whole_lines(plan.rows.block * sizeof(RowClass))
     if plan.op == WEIGHT_GRAD:
         slice_rows = plan.columns.block if plan.depthwise else plan.block_pixels
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
-    plan.thread_bytes = plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.slice_bytes
+    plan.thread_bytes = plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.class_bytes + plan.slice_bytes
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
 

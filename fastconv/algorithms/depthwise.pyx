@@ -10,7 +10,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport fastconv_depthwise_args, fastconv_pack_args, flush_denormals, restore_mode
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, tap_offset, zero_block)
+    phase_block_columns, phase_block_rows, real_taps, tap_offset, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor
 
 
@@ -68,19 +68,6 @@ cdef void point_row(
         + tap_offset(plan, source, 0, phase.first_column) - tap_offset(plan, source, 0, 0))
     args.out = out + plan.itemsize * plan.out_total * (
         ((block.image + image) * rows.out_size + down) * columns.out_size + right)
-
-
-cdef inline void real_taps(
-    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
-) noexcept nogil:
-    """Of a phase's taps, from `start` on, those [first, end) that read inside the input at a step."""
-    cdef const Py_ssize_t *offset = axis.tap_offset + start
-    cdef Py_ssize_t at = step * axis.in_step
-    first[0], end[0] = 0, taps
-    while first[0] < taps and at + offset[first[0]] < 0:
-        first[0] += 1
-    while end[0] > first[0] and at + offset[end[0] - 1] >= axis.in_size:
-        end[0] -= 1
 
 
 cdef void run_pixels(

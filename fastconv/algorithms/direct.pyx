@@ -13,8 +13,8 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode)
 from fastconv.blocks cimport (
-    Block, Phase, Source, Workspace, find_offsets, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, point_pixels, source_group, zero_block)
+    Block, Phase, RowClass, Source, Workspace, classify_rows, find_offsets, gather_block, locate_block, open_phase,
+    open_workspace, phase_block_columns, source_group, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, panel_start
 
 
@@ -89,83 +89,108 @@ cdef void pack_all(Job *job, Py_ssize_t unit) noexcept nogil:
                        packed_panel(job, &phase, group, panel), &job.finite)
 
 
-cdef void only_real_taps(
-    const Job *job, const Block *block, const Phase *phase, fastconv_conv_args *args, Py_ssize_t first_k,
+cdef void only_real_columns(
+    const Job *job, const Block *block, const Phase *phase, const fastconv_conv_args *slice, Py_ssize_t first_k,
 ) noexcept nogil:
     """dL/dx with weights that are not finite: zero times them is not zero, so padding must not be multiplied.
 
-    Goes pixel by pixel and tap by tap through the slice of K at `first_k`, in the same order.
+    Goes pixel by pixel and tap by tap through a slice of K, which starts at `first_k`, in the same order.
     """
     cdef const Plan *plan = job.plan
-    cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t pixels = args.pixels, runs = args.runs, length = args.run_length
-    cdef Py_ssize_t channels = plan.in_channels, stride = args.weights_stride * plan.itemsize
-    cdef Py_ssize_t down = phase_block_rows(plan, block, phase), across = phase_block_columns(plan, block, phase)
-    cdef Py_ssize_t pixel, run, l, k, tap, row, column, step
-    cdef const Py_ssize_t *offsets = args.run_offset
-    cdef const char *weights = <const char *> args.weights
-    cdef const void **reads = args.in_
-    cdef void **writes = args.out
-    cdef Py_ssize_t in_offset = args.in_offset, at
+    cdef Py_ssize_t channels = plan.in_channels, across = phase_block_columns(plan, block, phase)
+    cdef Py_ssize_t stride = slice.weights_stride * plan.itemsize, pixel, run, l, k, tap, at
+    cdef fastconv_conv_args args = slice[0]
     args.pixels = 1
-    for pixel in range(pixels):
-        args.in_, args.out = reads + pixel, writes + pixel
-        row = block.row + pixel // across % down
-        column = block.column + pixel % across
-        if not args.accumulate:
-            args.runs = 0
-            args.weights = weights
-            args.run_offset = offsets
-            plan.kernels.conv(args)
-            args.runs = 1
-        step = args.accumulate
-        args.accumulate = True
-        for run in range(runs):
-            args.runs = 1
-            args.run_offset = offsets + run
+    for pixel in range(slice.pixels):
+        args.in_ = <const void **> slice.in_ + pixel
+        args.out = <void **> slice.out + pixel
+        args.runs, args.accumulate = 0, slice.accumulate
+        plan.kernels.conv(&args)
+        args.runs, args.accumulate = 1, True
+        for run in range(slice.runs):
+            args.run_offset = slice.run_offset + run
             l = 0
-            while l < length:
-                k = first_k + run * length + l
+            while l < slice.run_length:
+                k = first_k + run * slice.run_length + l
                 tap = k // channels
-                args.run_length = min(channels - (k - tap * channels), length - l)
-                args.in_offset = in_offset + l
-                args.weights = weights + (run * length + l) * stride
-                at = row + rows.tap_offset[phase.first_row + tap // phase.columns]
-                if 0 <= at < rows.in_size:
-                    at = column + columns.tap_offset[phase.first_column + tap % phase.columns]
-                    if 0 <= at < columns.in_size:
-                        plan.kernels.conv(args)
+                args.run_length = min(channels - (k - tap * channels), slice.run_length - l)
+                args.in_offset = slice.in_offset + l
+                args.weights = <const char *> slice.weights + (run * slice.run_length + l) * stride
+                at = block.column + pixel % across + columns.tap_offset[phase.first_column + tap % phase.columns]
+                if 0 <= at < columns.in_size:
+                    plan.kernels.conv(&args)
                 l += args.run_length
-        args.accumulate = step
-    args.pixels, args.runs, args.run_length, args.in_offset = pixels, runs, length, in_offset
-    args.in_, args.out, args.weights, args.run_offset = reads, writes, weights, offsets
+
+
+cdef void run_slice(
+    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t classes,
+    const fastconv_conv_args *slice, Py_ssize_t first_run, Py_ssize_t first_k, bint finite,
+) noexcept nogil:
+    """A slice of K over every class of rows; rows of padding are left out where zero times weights is zero."""
+    cdef const Plan *plan = job.plan
+    cdef bint leave_out = finite or plan.op == INPUT_GRAD
+    cdef bint by_column = plan.op == INPUT_GRAD and plan.columns.padded and not finite
+    cdef Py_ssize_t index, first, end, rows
+    cdef RowClass *row_class
+    cdef fastconv_conv_args args = slice[0]
+    for index in range(classes):
+        row_class = work.classes + index
+        first, end = first_run, first_run + slice.runs
+        if leave_out:
+            first, end = max(first, row_class.first_run), min(end, row_class.end_run)
+        if first >= end:
+            continue
+        rows = (first - first_run) * slice.run_length
+        args.pixels = row_class.pixels
+        args.in_, args.out = work.reads + row_class.start, work.writes + row_class.start
+        args.runs = end - first
+        args.run_offset = work.offsets + first
+        args.weights = <const char *> slice.weights + rows * slice.weights_stride * plan.itemsize
+        args.accumulate = row_class.started
+        if by_column:
+            only_real_columns(job, block, phase, &args, first_k + rows)
+        else:
+            plan.kernels.conv(&args)
+        row_class.started = True
+
+
+cdef void finish_classes(
+    const Plan *plan, const Workspace *work, Py_ssize_t classes, fastconv_conv_args *args,
+) noexcept nogil:
+    """Give pixels that read nothing but padding what every sum starts from."""
+    cdef Py_ssize_t index
+    args.runs, args.accumulate = 0, False
+    for index in range(classes):
+        if not work.classes[index].started:
+            args.pixels = work.classes[index].pixels
+            args.in_ = work.reads + work.classes[index].start
+            args.out = work.writes + work.classes[index].start
+            plan.kernels.conv(args)
 
 
 cdef void run_panel(
-    const Job *job, const Block *block, const Phase *phase, const Workspace *work,
-    Py_ssize_t pixels, Py_ssize_t unit,
+    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t classes,
+    Py_ssize_t unit,
 ) noexcept nogil:
     """All of K for one panel of one group, over every pixel of the phase."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
     cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
     cdef Py_ssize_t length = phase.run_length, size = plan.itemsize
-    cdef Py_ssize_t run = 0, at = 0, k
+    cdef Py_ssize_t run = 0, at = 0, k, index
     cdef int finite = job.finite
     cdef fastconv_conv_args args
-    args.pixels = pixels
     args.columns = min(plan.out_channels - start, width)
-    args.in_, args.out = work.reads, work.writes
     args.out_offset = group * plan.out_channels + start
     args.weights_stride = width
     args.bias = job.bias + args.out_offset * size if job.bias != NULL else NULL
-    args.accumulate = False
+    for index in range(classes):
+        work.classes[index].started = False
     while run < phase.runs:
         # A slice is several whole runs, or a part of one.
         args.runs = min(max(plan.depth_block // length, 1), phase.runs - run)
         args.run_length = min(length - at, even_part(length, plan.depth_block))
-        args.run_offset = work.offsets + run
         args.in_offset = at + group * source_group(plan)
         k = run * length + at
         if plan.weights_in_place:
@@ -176,15 +201,12 @@ cdef void run_panel(
             finite = True
             pack_slice(job, phase, group, panel, k, k + args.runs * args.run_length, work.slice, &finite)
             args.weights = work.slice
-        if finite or plan.op != INPUT_GRAD or not (plan.rows.padded or plan.columns.padded):
-            plan.kernels.conv(&args)
-        else:
-            only_real_taps(job, block, phase, &args, k)
-        args.accumulate = True
+        run_slice(job, block, phase, work, classes, &args, run, k, finite)
         at += args.run_length
         if at == length:
             at = 0
             run += args.runs
+    finish_classes(plan, work, classes, &args)
 
 
 cdef inline Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
@@ -198,7 +220,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t share = task % plan.shares
     cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
-    cdef Py_ssize_t row, column, pixels, unit
+    cdef Py_ssize_t row, column, classes, unit
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     cdef Block block
@@ -212,11 +234,11 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
-            pixels = point_pixels(plan, &block, &phase, &source, job.out, work.reads, work.writes)
-            if pixels > 0:
+            classes = classify_rows(plan, &block, &phase, &source, job.out, &work)
+            if classes > 0:
                 find_offsets(plan, &phase, &source, work.offsets)
                 for unit in range(first, end):
-                    run_panel(job, &block, &phase, &work, pixels, unit)
+                    run_panel(job, &block, &phase, &work, classes, unit)
     restore_mode(mode)
 
 

@@ -169,7 +169,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
         if plan.depthwise:
             run_depthwise_block(job, &block, &source, &work, first, end, piece_of(job, piece), index > start)
         else:
-            pixels = point_pixels(plan, &block, &phase, &source, NULL, work.reads, NULL)
+            pixels = point_pixels(plan, &block, &phase, &source, 0, block.rows, NULL, work.reads, NULL)
             find_offsets(plan, &phase, &source, work.offsets)
             run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
     restore_mode(mode)

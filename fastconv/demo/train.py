@@ -97,7 +97,9 @@ def _accuracy(network: Network, digits: data.Digits) -> float:
 def _print_times(watch: Stopwatch, batch_size: int) -> None:
     """Print the time a batch, and its shares."""
     total = watch.seconds["step"]
-    print(f"time a batch    {1e3 * total / watch.steps:.2f} ms  ({batch_size} images, a whole step)")
+    print(
+        f"time a batch    {1e3 * total / watch.steps:.2f} ms  ({batch_size} images, a whole step)"
+    )
     shares = {name: watch.seconds[name] / total for name in ("forward", "dL/dx", "dL/dW")}
     for name, share in shares.items():
         print(f"  conv {name:<9} {share:5.1%}")
