@@ -81,9 +81,10 @@ cdef extern from "kernel_table.h" nogil:
         const char *isa
         const char *dtype
         int itemsize, lanes
-        int conv_panel, grad_panel
+        int conv_panel, grad_panel, narrow_panel
         int conv_rows, grad_rows
         void (*conv)(const fastconv_conv_args *) noexcept nogil
+        void (*conv_narrow)(const fastconv_conv_args *) noexcept nogil
         void (*grad)(const fastconv_grad_args *) noexcept nogil
         void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil

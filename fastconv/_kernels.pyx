@@ -70,8 +70,10 @@ def tables():
             found.append({
                 "isa": t.isa.decode(), "dtype": t.dtype.decode(), "lanes": t.lanes,
                 "conv_panel": t.conv_panel, "grad_panel": t.grad_panel,
+                "narrow_panel": t.narrow_panel,
                 "conv_rows": t.conv_rows, "grad_rows": t.grad_rows,
-                "conv": <size_t> t.conv, "grad": <size_t> t.grad, "grad_swapped": <size_t> t.grad_swapped,
+                "conv": <size_t> t.conv, "conv_narrow": <size_t> t.conv_narrow,
+                "grad": <size_t> t.grad, "grad_swapped": <size_t> t.grad_swapped,
                 "depthwise": <size_t> t.depthwise, "depthwise_grad": <size_t> t.depthwise_grad,
                 "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
             })

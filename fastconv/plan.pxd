@@ -62,6 +62,7 @@ cdef struct Plan:
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
     Py_ssize_t depth_block          # most of K in one kernel call
+    bint narrow                     # few output channels: vectors along the runs, all of K at once
     bint packed                     # every panel is packed before the first block
     bint weights_in_place           # the weights are one panel as they stand
     # Tasks: (block or piece) x (share of the panels).

@@ -159,8 +159,10 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
+    if plan.narrow:
+        plan.depth_block = max(K, 1)
     plan.weights_in_place = (
-        plan.op == FORWARD and not plan.rows.padded and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
+        plan.op == FORWARD and not plan.narrow and not plan.rows.padded and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
@@ -187,7 +189,7 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
     plan.groups = g.groups
     plan.depthwise = inner == 1 and g.groups > 1
     plan.multiplier = multiplier
-    plan.swapped = False
+    plan.swapped = plan.narrow = False
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
     plan.in_channels, plan.out_channels = inner, multiplier
     if plan.op == INPUT_GRAD:
@@ -222,11 +224,34 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     return True
 
 
+cdef bint choose_narrow(const Plan *plan) noexcept nogil:
+    """Whether vectors along the runs waste so much less than vectors along few output channels.
+
+    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
+    if plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
+        return False
+    # The rows of packed weights and the surplus of the last must fit a panel, for each phase.
+    if plan.in_channels * (lanes - plan.out_channels) < lanes:
+        return False
+    # Phases differ by a tap; the mean is good enough to choose by.
+    down = ceil_div(plan.rows.taps, max(plan.rows.phases, 1))
+    across = ceil_div(plan.columns.taps, max(plan.columns.phases, 1))
+    length = plan.in_channels
+    if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
+        length, across = length * across, 1
+    return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
+            < 0.7 * down * across * length)
+
+
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights) noexcept nogil:
     """Read the input in place where it is dense and needs no padding, else gather it."""
     cdef bint single = plan.columns.taps == plan.columns.phases
     cdef bint dense = source.column_stride == plan.in_channels or single
     cdef bint padded = plan.rows.padded or plan.columns.padded
+    # Lanes of a narrow sum follow the runs, which must not depend on the layout of the input.
+    cdef bint runs_matter = plan.columns.consecutive and choose_narrow(plan)
     plan.merged = False
     plan.clipped = False
     if plan.depthwise:
@@ -236,10 +261,12 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights)
             plan.op == INPUT_GRAD or (plan.op == FORWARD and all_finite(plan, weights)))
         plan.gathered = source.channel_stride != 1 or plan.multiplier != 1 or (padded and not plan.clipped)
         return
-    plan.gathered = padded or source.channel_stride != 1 or not (dense or plan.in_channels >= 64)
+    plan.gathered = padded or source.channel_stride != 1 or not (
+        dense or (plan.in_channels >= 64 and not runs_matter))
     if plan.gathered:
         dense = single or plan.planes == plan.groups
     plan.merged = plan.columns.consecutive and dense
+    plan.narrow = choose_narrow(plan)
 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:

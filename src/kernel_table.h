@@ -22,6 +22,10 @@ typedef struct {
     int accumulate;
 } fastconv_conv_args;
 
+/* The same formula with columns <= narrow_panel, but weights[n][r * run_length + l]: a row a
+ * column, weights_stride apart. */
+typedef fastconv_conv_args fastconv_conv_narrow_args;
+
 /* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][n] */
 typedef struct {
     ptrdiff_t pixels, rows, columns;  /* columns <= grad_panel of the table */
@@ -96,6 +100,7 @@ typedef struct {
     const char *isa, *dtype;
     int itemsize, lanes;              /* bytes an element, elements a vector */
     int conv_panel, grad_panel;       /* widest panel of each product, in elements */
+    int narrow_panel;                 /* most columns of conv_narrow */
     int conv_rows, grad_rows;         /* rows of their widest register tile */
 #define KERNEL(name, what) void (*name)(const fastconv_##name##_args *);
 #include "kernels.def"

@@ -33,22 +33,23 @@ def wide(values):
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
 
-def conv(call, pixels, columns, runs, start):
+def conv(call, pixels, columns, runs, start, name="conv"):
     count, length = runs
     lanes = call.table["lanes"]
-    panel = -(-columns // lanes) * lanes
     offset = call.rng.permutation(count) * (length + 1)
     x = call.values(pixels, count, length)
     source = call.unread(pixels, max(count * (length + 1) - 1, 0))
     for run_values, at in zip(x.swapaxes(0, 1), offset, strict=True):
         source[:, at : at + length] = run_values
-    weights = call.unread(count * length, panel)  # whole vectors are read, whatever they hold
-    weights[:, :columns] = call.values(count * length, columns)
+    w = call.values(count * length, columns)
+    if name == "conv_narrow":
+        weights = w.T
+    else:  # whole vectors are read, whatever they hold
+        weights = call.unread(count * length, -(-columns // lanes) * lanes)
+        weights[:, :columns] = w
     bias = call.values(columns)
     before = call.values(pixels, columns)
-    want = np.einsum(
-        "pk,kn->pn", wide(x).reshape(pixels, count * length), wide(weights[:, :columns])
-    )
+    want = np.einsum("pk,kn->pn", wide(x).reshape(pixels, count * length), wide(w))
     if "out" in start:
         want += before
     else:
@@ -59,7 +60,7 @@ def conv(call, pixels, columns, runs, start):
     out = call.output(before, want, count * length + 1)
     order = call.rng.permutation(pixels)
     return call(
-        "conv",
+        name,
         out,
         pixels=pixels,
         columns=columns,
@@ -86,6 +87,18 @@ def conv_cases(table):
     for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
         for pixels in around(table["conv_rows"]):
             yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
+
+
+conv_narrow = functools.partial(conv, name="conv_narrow")
+
+
+def conv_narrow_cases(table):
+    """Vectors go along the runs here; the tile is a few pixels high."""
+    starts = itertools.cycle(STARTS)
+    for columns in range(1, table["narrow_panel"] + 1):
+        for length in [0, *around_vectors(table["lanes"], 3 * table["lanes"])]:
+            for pixels, runs in itertools.product((0, 1, 2, 3, 4, 5, 9), (1, 3)):
+                yield case(pixels=pixels, columns=columns, runs=(runs, length), start=next(starts))
 
 
 def grad(call, pixels, rows, columns, accumulate, name="grad"):
@@ -362,6 +375,7 @@ def add_cases(table):
 
 CASES = {
     "conv": (conv, conv_cases),
+    "conv_narrow": (conv_narrow, conv_narrow_cases),
     "grad": (grad, grad_cases),
     "grad_swapped": (grad_swapped, grad_swapped_cases),
     "depthwise": (depthwise, depthwise_cases),

@@ -34,6 +34,8 @@ SETS = [
 ]
 FUSED = [name for name in _kernels.available() if name in ("avx2", "avx512", "neon")]
 
+NARROW = max(table["narrow_panel"] for table in _kernels.tables())
+
 # More than one block, panel and piece of every pass, and no multiple of any tile.
 LARGER = [
     Conv((3, 23, 29, 24), (3, 3, 24, 70), padding=1),
@@ -73,12 +75,19 @@ def test_exact_in_every_set(conv, isa, use):
             assert_same(got, want[which].astype(dtype))
 
 
+def order_is_fixed(which, conv):
+    """Whether sums are chains in one order: those of few output channels may be cut into lanes."""
+    depth = conv.w[2]
+    width = {"forward": conv.w[3] // conv.groups, "input_grad": depth}.get(which, NARROW + 1)
+    return width > NARROW or (conv.groups > 1 and depth == 1)  # depthwise: along channels
+
+
 @pytest.mark.skipif(len(FUSED) < 2, reason=f"not run: nothing to compare, there is only {FUSED}")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("conv", [*GEOMETRIES, *LARGER], ids=str)
 def test_sets_with_fused_products_give_the_same_bits(conv, dtype, use):
     a = operands(conv, floats, dtype)
-    for which in PASSES:
+    for which in filter(lambda which: order_is_fixed(which, conv), PASSES):
         results = []
         for isa in FUSED:
             use(isa)

@@ -21,6 +21,7 @@ from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, panel_start
 # One call of run_direct, as its tasks see it.
 cdef struct Job:
     const Plan *plan
+    void (*kernel)(const fastconv_conv_args *) noexcept nogil
     const Tensor *x
     const Tensor *w
     const char *bias
@@ -65,6 +66,39 @@ cdef void pack_slice(
         k += args.rows
 
 
+cdef void pack_narrow(
+    const Job *job, const Phase *phase, Py_ssize_t group, char *to, int *finite,
+) noexcept nogil:
+    """All of K of a group, a row of weights for each output channel.
+
+    The pack kernel writes whole vectors: each tap's surplus is overwritten by the next tap, and the
+    last one's falls into the rest of the panel, which is wider than the rows.
+    """
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *w = job.w
+    cdef fastconv_pack_args args
+    cdef Py_ssize_t channels = plan.in_channels, column, tap, group_stride, n_stride
+    if plan.op == INPUT_GRAD:
+        args.column_stride, n_stride = w.channel_stride, w.column_stride
+        group_stride = channels * w.channel_stride
+    else:
+        args.column_stride, n_stride = w.column_stride, w.channel_stride
+        group_stride = plan.out_channels * w.channel_stride
+    args.rows, args.columns = 1, channels
+    args.row_stride = 0
+    args.panel_stride = (channels + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
+    args.finite = finite
+    args.panel = to
+    for column in range(plan.out_channels):
+        for tap in range(phase.rows * phase.columns):
+            args.source = w.data + plan.itemsize * (
+                plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
+                + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
+                + group * group_stride + column * n_stride)
+            plan.kernels.pack(&args)
+            args.panel = <char *> args.panel + channels * plan.itemsize
+
+
 cdef char *packed_panel(
     const Job *job, const Phase *phase, Py_ssize_t group, Py_ssize_t panel,
 ) noexcept nogil:
@@ -85,8 +119,16 @@ cdef void pack_all(Job *job, Py_ssize_t unit) noexcept nogil:
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
-            pack_slice(job, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
-                       packed_panel(job, &phase, group, panel), &job.finite)
+            if plan.narrow:
+                pack_narrow(job, &phase, group, packed_panel(job, &phase, group, panel), &job.finite)
+            else:
+                pack_slice(job, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
+                           packed_panel(job, &phase, group, panel), &job.finite)
+
+
+cdef inline Py_ssize_t depth_step(const Plan *plan, const fastconv_conv_args *args) noexcept nogil:
+    """Elements of packed weights from one row of K to the next."""
+    return 1 if plan.narrow else args.weights_stride
 
 
 cdef void only_real_columns(
@@ -99,14 +141,14 @@ cdef void only_real_columns(
     cdef const Plan *plan = job.plan
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t channels = plan.in_channels, across = phase_block_columns(plan, block, phase)
-    cdef Py_ssize_t stride = slice.weights_stride * plan.itemsize, pixel, run, l, k, tap, at
+    cdef Py_ssize_t stride = depth_step(plan, slice) * plan.itemsize, pixel, run, l, k, tap, at
     cdef fastconv_conv_args args = slice[0]
     args.pixels = 1
     for pixel in range(slice.pixels):
         args.in_ = <const void **> slice.in_ + pixel
         args.out = <void **> slice.out + pixel
         args.runs, args.accumulate = 0, slice.accumulate
-        plan.kernels.conv(&args)
+        job.kernel(&args)
         args.runs, args.accumulate = 1, True
         for run in range(slice.runs):
             args.run_offset = slice.run_offset + run
@@ -119,7 +161,7 @@ cdef void only_real_columns(
                 args.weights = <const char *> slice.weights + (run * slice.run_length + l) * stride
                 at = block.column + pixel % across + columns.tap_offset[phase.first_column + tap % phase.columns]
                 if 0 <= at < columns.in_size:
-                    plan.kernels.conv(&args)
+                    job.kernel(&args)
                 l += args.run_length
 
 
@@ -146,17 +188,17 @@ cdef void run_slice(
         args.in_, args.out = work.reads + row_class.start, work.writes + row_class.start
         args.runs = end - first
         args.run_offset = work.offsets + first
-        args.weights = <const char *> slice.weights + rows * slice.weights_stride * plan.itemsize
+        args.weights = <const char *> slice.weights + rows * depth_step(plan, slice) * plan.itemsize
         args.accumulate = row_class.started
         if by_column:
             only_real_columns(job, block, phase, &args, first_k + rows)
         else:
-            plan.kernels.conv(&args)
+            job.kernel(&args)
         row_class.started = True
 
 
 cdef void finish_classes(
-    const Plan *plan, const Workspace *work, Py_ssize_t classes, fastconv_conv_args *args,
+    const Job *job, const Workspace *work, Py_ssize_t classes, fastconv_conv_args *args,
 ) noexcept nogil:
     """Give pixels that read nothing but padding what every sum starts from."""
     cdef Py_ssize_t index
@@ -166,7 +208,7 @@ cdef void finish_classes(
             args.pixels = work.classes[index].pixels
             args.in_ = work.reads + work.classes[index].start
             args.out = work.writes + work.classes[index].start
-            plan.kernels.conv(args)
+            job.kernel(args)
 
 
 cdef void run_panel(
@@ -183,7 +225,7 @@ cdef void run_panel(
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
     args.out_offset = group * plan.out_channels + start
-    args.weights_stride = width
+    args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
     args.bias = job.bias + args.out_offset * size if job.bias != NULL else NULL
     for index in range(classes):
         work.classes[index].started = False
@@ -199,14 +241,17 @@ cdef void run_panel(
             args.weights = packed_panel(job, phase, group, panel) + k * width * size
         else:
             finite = True
-            pack_slice(job, phase, group, panel, k, k + args.runs * args.run_length, work.slice, &finite)
             args.weights = work.slice
+            if plan.narrow:
+                pack_narrow(job, phase, group, work.slice, &finite)
+            else:
+                pack_slice(job, phase, group, panel, k, k + args.runs * args.run_length, work.slice, &finite)
         run_slice(job, block, phase, work, classes, &args, run, k, finite)
         at += args.run_length
         if at == length:
             at = 0
             run += args.runs
-    finish_classes(plan, work, classes, &args)
+    finish_classes(job, work, classes, &args)
 
 
 cdef inline Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
@@ -248,6 +293,7 @@ cdef void run_direct(
     """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
     cdef Py_ssize_t task
+    job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
     job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.packed + plan.packed_bytes

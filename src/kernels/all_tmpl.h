@@ -15,6 +15,7 @@ static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
 }
 
 #include "conv_tmpl.h"
+#include "conv_narrow_tmpl.h"
 #include "grad_tmpl.h"
 #include "depthwise_tmpl.h"
 #include "depthwise_grad_tmpl.h"
@@ -38,7 +39,7 @@ static double K(fma_chain)(ptrdiff_t steps) {
 }
 
 const fastconv_kernels BIND = {
-    ISA, DTYPE, (int)sizeof(REAL), LANES, CONV_MAX_COLUMNS * LANES, GRAD_COLUMNS * LANES,
+    ISA, DTYPE, (int)sizeof(REAL), LANES, CONV_MAX_COLUMNS * LANES, GRAD_COLUMNS * LANES, CONV_NARROW_COLUMNS,
     CONV_ROWS(CONV_MAX_COLUMNS), GRAD_ROWS,
 #define KERNEL(name, what) K(name),
 #include "kernels.def"

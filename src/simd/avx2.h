@@ -12,6 +12,8 @@
 #define CONV_MAX_COLUMNS 2
 #define CONV_MAX_ROWS 8
 #define CONV_ROWS(columns) ((columns) == 1 ? 8 : 6)
+#define CONV_NARROW_PIXELS 3
+#define CONV_NARROW_COLUMNS 4
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 6
 

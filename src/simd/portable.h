@@ -8,6 +8,8 @@
 #define CONV_MAX_COLUMNS 2
 #define CONV_MAX_ROWS 4
 #define CONV_ROWS(columns) 4
+#define CONV_NARROW_PIXELS 3
+#define CONV_NARROW_COLUMNS 4
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 4
 

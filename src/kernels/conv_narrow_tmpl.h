@@ -1,0 +1,84 @@
+/* conv_narrow: the same sums as conv for few output channels, vectors along the runs.
+ *
+ * A vector of inputs meets a vector of each channel's weights; the lanes are added up at the end.  The
+ * order of a sum follows from the runs and the vector length alone. */
+
+static FASTCONV_INLINE REAL K(total)(VEC a) {
+    REAL lane[LANES];
+    V(store)(lane, a);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride,
+                                                VEC sum[][CONV_NARROW_COLUMNS], const int pixels, const int columns,
+                                                const int lanes) {
+    VEC x[CONV_NARROW_PIXELS];
+    FASTCONV_UNROLL
+    for (int m = 0; m < pixels; m++) x[m] = K(load_up_to)(a[m], lanes);
+    FASTCONV_UNROLL
+    for (int n = 0; n < columns; n++) {
+        const VEC b = K(load_up_to)(w + n * w_stride, lanes);
+        FASTCONV_UNROLL
+        for (int m = 0; m < pixels; m++) sum[m][n] = V(fma)(x[m], b, sum[m][n]);
+    }
+}
+
+static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, ptrdiff_t pixel, const int pixels,
+                                                const int columns) {
+    const REAL *const *in = (const REAL *const *)args->in + pixel;
+    REAL *const *out = (REAL *const *)args->out + pixel;
+    const REAL *w = (const REAL *)args->weights, *bias = (const REAL *)args->bias;
+    const ptrdiff_t w_stride = args->weights_stride, length = args->run_length;
+    VEC sum[CONV_NARROW_PIXELS][CONV_NARROW_COLUMNS];
+
+    FASTCONV_UNROLL
+    for (int m = 0; m < pixels; m++) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
+    }
+    for (ptrdiff_t r = 0; r < args->runs; r++, w += length) {
+        const REAL *a[CONV_NARROW_PIXELS];
+        ptrdiff_t l = 0;
+        FASTCONV_UNROLL
+        for (int m = 0; m < pixels; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
+        for (; l + LANES <= length; l += LANES) {
+            K(conv_narrow_step)(a, w + l, w_stride, sum, pixels, columns, LANES);
+            FASTCONV_UNROLL
+            for (int m = 0; m < pixels; m++) a[m] += LANES;
+        }
+        if (l < length) K(conv_narrow_step)(a, w + l, w_stride, sum, pixels, columns, (int)(length - l));
+    }
+    FASTCONV_UNROLL
+    for (int m = 0; m < pixels; m++) {
+        REAL *to = out[m] + args->out_offset;
+        FASTCONV_UNROLL
+        for (int n = 0; n < columns; n++)
+            to[n] = (args->accumulate ? to[n] : bias ? bias[n] : 0) + K(total)(sum[m][n]);
+    }
+}
+
+/* One function a width, so that the sums of each live in registers. */
+typedef void K(conv_narrow_fn)(const fastconv_conv_args *);
+static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *args, const int columns) {
+    ptrdiff_t p = 0;
+    for (; p + CONV_NARROW_PIXELS <= args->pixels; p += CONV_NARROW_PIXELS)
+        K(conv_narrow_tile)(args, p, CONV_NARROW_PIXELS, columns);
+    for (; p < args->pixels; p++) K(conv_narrow_tile)(args, p, 1, columns);
+}
+#define MAX_ROWS CONV_NARROW_COLUMNS
+#define ROWS(n) static FASTCONV_NOINLINE void K(conv_narrow##n)(const fastconv_conv_args *args) { K(conv_narrow_columns)(args, n); }
+#include "rows.def"
+#undef ROWS
+static K(conv_narrow_fn) *const K(conv_narrow_by_columns)[] = {
+#define ROWS(n) K(conv_narrow##n),
+#include "rows.def"
+#undef ROWS
+};
+#undef MAX_ROWS
+
+static void K(conv_narrow)(const fastconv_conv_args *args) {
+    assert(args->columns >= 1 && args->columns <= CONV_NARROW_COLUMNS);
+    K(conv_narrow_by_columns)[args->columns - 1](args);
+}
