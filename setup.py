@@ -72,7 +72,11 @@ class BuildKernels(build_clib):
 
 
 class BuildModules(build_ext):
-    """OpenMP where the compiler has it."""
+    """OpenMP where the compiler has it; as many compilers at once as there are CPUs."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self):
         kind = family(self.compiler)
@@ -91,18 +95,18 @@ class BuildModules(build_ext):
         super().build_extensions()
 
     def accepts(self, flags):
-        """Whether a program with OpenMP compiles and links."""
+        """Whether a module with OpenMP compiles and links, as modules do."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
             source.write_text(
-                "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+                "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
             )
             try:
                 objects = self.compiler.compile(
                     [str(source)], output_dir=folder, extra_postargs=flags
                 )
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=flags
+                self.compiler.link_shared_object(
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=flags
                 )
             except Exception as error:  # whatever the compiler raises, the answer is no
                 print(f"building without OpenMP: {error}", file=sys.stderr)

@@ -191,7 +191,7 @@ cdef Py_ssize_t point_pixels(
     cdef Py_ssize_t across = phase_block_columns(plan, block, phase)
     cdef Py_ssize_t read_step = source.column_stride * size
     cdef Py_ssize_t write_step = columns.out_step * plan.out_total * size
-    cdef Py_ssize_t count = 0, image, row, column
+    cdef Py_ssize_t count = 0, image, row, _
     cdef char *read
     cdef char *write
     for image in range(block.images):
@@ -200,7 +200,7 @@ cdef Py_ssize_t point_pixels(
             write = out + size * plan.out_total * (
                 ((block.image + image) * rows.out_size + first_row + (block.row + row) * rows.out_step)
                 * columns.out_size + first_column + block.column * columns.out_step)
-            for column in range(across):
+            for _ in range(across):
                 reads[count] = read
                 if writes != NULL:
                     writes[count] = write

@@ -9,7 +9,7 @@ from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
 from fastconv.functional import ALGORITHMS
 from fastconv.geometry cimport Geometry, resolve_shapes
-from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op, Plan, Tensor, axis_entries, make_plan
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, axis_entries, make_plan
 from fastconv.threads cimport thread_count
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
@@ -151,8 +151,8 @@ def explain(
     code = FASTCONV_F32 if computed.itemsize == 4 else FASTCONV_F64
     sizes = {
         "input": g.batch * g.in_height * g.in_width * g.in_channels * computed.itemsize,
-        "weights": g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
-                   * computed.itemsize,
+        "weights": (g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
+                    * computed.itemsize),
         "output": g.batch * g.out_height * g.out_width * g.out_channels * computed.itemsize,
         "workspace": 0,
     }

@@ -114,7 +114,8 @@ cdef int resolve_axis(
     """Padding (for "same") and output size along one axis."""
     cdef Py_ssize_t reach, padded, total
     if <double> dilation * (kernel - 1) > LIMIT:
-        raise ValueError(f"dilation * (kernel {axis} - 1) must be below 2**60, got {dilation} * {kernel - 1}")
+        raise ValueError(
+            f"dilation * (kernel {axis} - 1) must be below 2**60, got {dilation} * {kernel - 1}")
     reach = dilation * (kernel - 1) + 1
     if same:
         out[0] = (size - 1) // stride + 1 if size > 0 else 0
@@ -127,8 +128,8 @@ cdef int resolve_axis(
         raise ValueError(f"padding must keep the padded {axis} below 2**60, got {pad[0]} and {pad[1]}")
     if reach > padded:
         raise ValueError(
-            f"{kernel_name} must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} covers {reach}, "
-            f"an input of {axis} {size} and padding {pad[0]} and {pad[1]}, got {padded}")
+            f"{kernel_name} must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} "
+            f"covers {reach}, an input of {axis} {size} and padding {pad[0]} and {pad[1]}, got {padded}")
     out[0] = (padded - reach) // stride + 1
     return 0
 

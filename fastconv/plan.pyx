@@ -158,11 +158,12 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
-    # Packing tells whether the weights are finite, and so whether padding may be left out.
     if plan.narrow:
         plan.depth_block = max(K, 1)
+    # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
-        plan.op == FORWARD and not plan.narrow and not plan.rows.padded and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
+        plan.op == FORWARD and not plan.narrow and not plan.rows.padded
+        and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
@@ -306,7 +307,8 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
-    plan.thread_bytes = plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.class_bytes + plan.slice_bytes
+    plan.thread_bytes = (plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.class_bytes
+                         + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
 
