@@ -130,8 +130,11 @@ LIBRARIES = [
 ]
 
 MODULES = sorted(Path("fastconv").rglob("*.pyx"))
+C_SOURCES = [str(path) for path in Path("src").rglob("*.[chd]*")]
 EXTENSIONS = [
-    Extension(".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"])
+    Extension(
+        ".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"], depends=C_SOURCES
+    )
     for path in MODULES
 ]
 

@@ -13,7 +13,7 @@ cdef Py_ssize_t TARGET_PIXELS = 512
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 256
-cdef Py_ssize_t GRAD_SCRATCH = 256 << 10
+cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PIECES = 16
 cdef Py_ssize_t MOST_PACKED = 2 << 20
@@ -270,6 +270,21 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights)
     plan.narrow = choose_narrow(plan)
 
 
+cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
+    """Shares to cut the units of each task into, so that threads end together.
+
+    Every share gathers its input again: take the first number within a tenth of the ideal, else the best.
+    """
+    cdef Py_ssize_t shares, rounds, best = 1, least = -1
+    for shares in range(1, min(units, 4 * threads) + 1):
+        rounds = ceil_div(tasks * shares, threads) * ceil_div(units, shares)
+        if least < 0 or rounds < least:
+            best, least = shares, rounds
+        if 10.0 * rounds * threads <= 11.0 * tasks * units:
+            return shares
+    return best
+
+
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     cdef Py_ssize_t grad_bytes
     plan.threads = 1 if plan.flops < SERIAL_FLOPS else threads
@@ -287,8 +302,8 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
         plan.units = 1 if plan.depthwise else plan.groups * plan.panels
         plan.tasks = plan.blocks
     # Blocks with pixels of no phase are zeroed first, by the one task they belong to.
-    if plan.threads > 1 and 0 < plan.tasks < 4 * plan.threads and plan.rows.covered and plan.columns.covered:
-        plan.shares = min(plan.units, ceil_div(4 * plan.threads, plan.tasks))
+    if plan.threads > 1 and plan.rows.covered and plan.columns.covered:
+        plan.shares = choose_shares(plan.tasks, plan.units, plan.threads)
     plan.tasks *= plan.shares
     plan.threads = <int> min(plan.threads, max(plan.tasks, 1))
 
