@@ -1,6 +1,5 @@
 # The C micro-kernels (src/kernel_table.h, src/cpu.h) as Cython sees them.
 cdef extern from "cpu.h" nogil:
-    enum: FASTCONV_ISAS
     ctypedef struct fastconv_caches:
         Py_ssize_t l1, l2
     unsigned int fastconv_cpu_features()

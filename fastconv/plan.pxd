@@ -7,11 +7,6 @@ cdef enum Op:
     INPUT_GRAD
     WEIGHT_GRAD
 
-cdef enum Algorithm:
-    AUTO
-    DIRECT
-    WINOGRAD
-
 # An NHWC array (or HWIO weights: batch is the kernel row, row the kernel column, and so on), strides in elements.
 cdef struct Tensor:
     char *data
@@ -39,7 +34,6 @@ cdef struct Axis:
 cdef struct Plan:
     Geometry geometry
     Op op
-    Algorithm algorithm
     bint depthwise
     const fastconv_kernels *kernels
     Py_ssize_t itemsize

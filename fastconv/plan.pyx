@@ -340,7 +340,6 @@ cdef void make_plan(
     cdef Py_ssize_t scratch = caches().l2 // 2
     plan.geometry = g[0]
     plan.op = op
-    plan.algorithm = DIRECT
     plan.kernels = kernels
     plan.itemsize = kernels.itemsize
     make_axis(&plan.rows, op, g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top,
