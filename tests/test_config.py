@@ -1,5 +1,6 @@
 """What `show_config` and `get_include` tell."""
 
+import importlib.metadata
 import re
 import sys
 from pathlib import Path
@@ -12,8 +13,7 @@ from fastconv import _kernels, config, threads
 
 
 def test_version_is_the_one_of_the_distribution():
-    metadata = pytest.importorskip("importlib.metadata")
-    assert fastconv.__version__ == metadata.version("fastconv")
+    assert fastconv.__version__ == importlib.metadata.version("fastconv")
 
 
 def test_dicts_say_what_the_modules_say():
