@@ -14,9 +14,10 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t pixels, columns
         const void **in_ "in"
         void **out
-        Py_ssize_t in_offset, out_offset
+        Py_ssize_t in_offset, out_offset, k_offset
         Py_ssize_t runs, run_length
         const Py_ssize_t *run_offset
+        const Py_ssize_t *run_k
         const void *weights
         Py_ssize_t weights_stride
         const void *bias

@@ -11,19 +11,27 @@ cdef struct Source:
     Py_ssize_t image_stride, row_stride, column_stride      # elements, between steps
     Py_ssize_t row_pitch, column_pitch                      # elements, between scratch slots
 
-# Rows of a block whose pixels read through the same kernel rows; the others fall on padding.
-cdef struct RowClass:
+# Pixels of a block that read inside the input through the same taps; their other taps fall on padding.
+cdef struct PixelClass:
     Py_ssize_t start, pixels            # among the pixels of the phase
-    Py_ssize_t first_run, end_run
+    Py_ssize_t first_row, end_row       # taps, counted from the first of the phase
+    Py_ssize_t first_column, end_column
     bint started                        # out holds a part of the sum
+
+# Steps [row, end_row) x [column, end_column) of a block.
+cdef struct Area:
+    Py_ssize_t row, end_row, column, end_column
 
 # Working memory of one thread.
 cdef struct Workspace:
     char *scratch
     const void **reads
     void **writes
-    Py_ssize_t *offsets
-    RowClass *classes
+    Py_ssize_t *offsets                 # of each run, from a pixel's pointer
+    Py_ssize_t *run_k                   # where it starts in K
+    Py_ssize_t *some_offsets            # the same of a class that has only some of the runs
+    Py_ssize_t *some_k
+    PixelClass *classes
     char *slice
 
 # One phase: its taps along both axes, and the runs they make.
@@ -44,13 +52,13 @@ cdef void real_taps(
     const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first,
     Py_ssize_t *end) noexcept nogil
 cdef Py_ssize_t point_pixels(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t first, Py_ssize_t end,
-    char *out, const void **reads, void **writes) noexcept nogil
-cdef Py_ssize_t classify_rows(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out,
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
+    const void **reads, void **writes) noexcept nogil
+cdef Py_ssize_t classify_pixels(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, bint by_column, char *out,
     const Workspace *work) noexcept nogil
-cdef void find_offsets(
-    const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets) noexcept nogil
+cdef void find_runs(
+    const Plan *plan, const Phase *phase, const Source *source, const Workspace *work) noexcept nogil
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil
 cdef Py_ssize_t tap_offset(
     const Plan *plan, const Source *source, Py_ssize_t row_tap, Py_ssize_t column_tap) noexcept nogil

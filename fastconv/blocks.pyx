@@ -20,7 +20,13 @@ cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Wor
     at += plan.pointer_bytes
     work.offsets = <Py_ssize_t *> at
     at += plan.offset_bytes
-    work.classes = <RowClass *> at
+    work.run_k = <Py_ssize_t *> at
+    at += plan.offset_bytes
+    work.some_offsets = <Py_ssize_t *> at
+    at += plan.offset_bytes
+    work.some_k = <Py_ssize_t *> at
+    at += plan.offset_bytes
+    work.classes = <PixelClass *> at
     at += plan.class_bytes
     work.slice = at
 
@@ -177,10 +183,10 @@ cdef void real_taps(
 
 
 cdef Py_ssize_t point_pixels(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t first, Py_ssize_t end,
-    char *out, const void **reads, void **writes,
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
+    const void **reads, void **writes,
 ) noexcept nogil:
-    """Pointers of every pixel that one phase has in the rows [first, end) of the block; returns how many.
+    """Pointers of every pixel that one phase has in an area of the block; returns how many.
 
     dL/dW, which only reads, passes NULL for `writes`.
     """
@@ -188,19 +194,19 @@ cdef Py_ssize_t point_pixels(
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t size = plan.itemsize
     cdef Py_ssize_t first_row = rows.phase_first[phase.row], first_column = columns.phase_first[phase.column]
-    cdef Py_ssize_t across = phase_block_columns(plan, block, phase)
     cdef Py_ssize_t read_step = source.column_stride * size
     cdef Py_ssize_t write_step = columns.out_step * plan.out_total * size
     cdef Py_ssize_t count = 0, image, row, _
     cdef char *read
     cdef char *write
     for image in range(block.images):
-        for row in range(first, end):
-            read = source.data + (image * source.image_stride + row * source.row_stride) * size
+        for row in range(area.row, area.end_row):
+            read = source.data + size * (
+                image * source.image_stride + row * source.row_stride + area.column * source.column_stride)
             write = out + size * plan.out_total * (
                 ((block.image + image) * rows.out_size + first_row + (block.row + row) * rows.out_step)
-                * columns.out_size + first_column + block.column * columns.out_step)
-            for _ in range(across):
+                * columns.out_size + first_column + (block.column + area.column) * columns.out_step)
+            for _ in range(area.column, area.end_column):
                 reads[count] = read
                 if writes != NULL:
                     writes[count] = write
@@ -210,31 +216,51 @@ cdef Py_ssize_t point_pixels(
     return count
 
 
-cdef Py_ssize_t classify_rows(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, char *out, const Workspace *work,
+cdef Py_ssize_t same_taps(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t origin, Py_ssize_t step, Py_ssize_t steps,
+    Py_ssize_t *first, Py_ssize_t *end,
 ) noexcept nogil:
-    """Point to every pixel of a phase, class by class; returns how many classes there are."""
-    cdef Py_ssize_t rows = phase_block_rows(plan, block, phase), row = 0, end, first, last, other, other_last
-    cdef Py_ssize_t row_runs = phase.runs // phase.rows, count = 0, pixels = 0
-    cdef RowClass *found
-    if phase_block_columns(plan, block, phase) == 0:
-        return 0
-    while row < rows:
-        real_taps(&plan.rows, phase.first_row, phase.rows, block.row + row, &first, &last)
-        end = row + 1
-        while end < rows:
-            real_taps(&plan.rows, phase.first_row, phase.rows, block.row + end, &other, &other_last)
-            if other != first or other_last != last:
-                break
-            end += 1
-        found = work.classes + count
-        found.start = pixels
-        found.pixels = point_pixels(plan, block, phase, source, row, end, out, work.reads + pixels,
-                                    work.writes + pixels)
-        found.first_run, found.end_run = first * row_runs, last * row_runs
-        pixels += found.pixels
-        count += 1
-        row = end
+    """First step of a block after `step` that reads through other taps than `step`, whose taps are [first, end)."""
+    cdef Py_ssize_t next_step = step + 1, other, other_end
+    real_taps(axis, start, taps, origin + step, first, end)
+    while next_step < steps:
+        real_taps(axis, start, taps, origin + next_step, &other, &other_end)
+        if other != first[0] or other_end != end[0]:
+            break
+        next_step += 1
+    return next_step
+
+
+cdef Py_ssize_t classify_pixels(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, bint by_column, char *out,
+    const Workspace *work,
+) noexcept nogil:
+    """Point to every pixel of a phase, class by class; returns how many classes there are.
+
+    Unless `by_column`, pixels of a row are one class, and padding to the left and right counts as input.
+    """
+    cdef Py_ssize_t rows = phase_block_rows(plan, block, phase), columns = phase_block_columns(plan, block, phase)
+    cdef Py_ssize_t count = 0, pixels = 0
+    cdef PixelClass *found
+    cdef Area area
+    area.row = 0
+    while area.row < rows:
+        area.column = 0
+        while area.column < columns:
+            found = work.classes + count
+            area.end_row = same_taps(&plan.rows, phase.first_row, phase.rows, block.row, area.row, rows,
+                                     &found.first_row, &found.end_row)
+            found.first_column, found.end_column, area.end_column = 0, phase.columns, columns
+            if by_column:
+                area.end_column = same_taps(&plan.columns, phase.first_column, phase.columns, block.column,
+                                            area.column, columns, &found.first_column, &found.end_column)
+            found.start, found.started = pixels, False
+            found.pixels = point_pixels(plan, block, phase, source, &area, out, work.reads + pixels,
+                                        work.writes + pixels)
+            pixels += found.pixels
+            count += 1
+            area.column = area.end_column
+        area.row = area.end_row if columns else rows
     return count
 
 
@@ -253,17 +279,15 @@ cdef Py_ssize_t tap_offset(
     return down * source.row_pitch + right * source.column_pitch
 
 
-cdef void find_offsets(
-    const Plan *plan, const Phase *phase, const Source *source, Py_ssize_t *offsets,
+cdef void find_runs(
+    const Plan *plan, const Phase *phase, const Source *source, const Workspace *work,
 ) noexcept nogil:
-    """Where each run of the phase starts, from a pixel's pointer."""
-    cdef Py_ssize_t run
+    """Where each run of the phase starts: from a pixel's pointer, and in K."""
+    cdef Py_ssize_t run, across = 1 if plan.merged else phase.columns
     for run in range(phase.runs):
-        if plan.merged:
-            offsets[run] = tap_offset(plan, source, phase.first_row + run, phase.first_column)
-        else:
-            offsets[run] = tap_offset(plan, source, phase.first_row + run // phase.columns,
-                                      phase.first_column + run % phase.columns)
+        work.offsets[run] = tap_offset(plan, source, phase.first_row + run // across,
+                                       phase.first_column + run % across)
+        work.run_k[run] = run * phase.run_length
 
 
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil:

@@ -21,6 +21,8 @@ cdef struct Axis:
     bint covered                # every output position belongs to a phase
     bint padded                 # some tap of some position falls outside the input
     bint consecutive            # within a phase the offsets rise by one
+    double missing              # share of the taps of all steps that read from padding
+    Py_ssize_t breaks           # places where steps begin or cease to read through a tap, at most, in a phase
     Py_ssize_t min_offset, max_offset
     Py_ssize_t *tap_index       # [taps] of the kernel, by phase, offsets rising
     Py_ssize_t *tap_offset      # [taps]
@@ -56,9 +58,11 @@ cdef struct Plan:
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
     Py_ssize_t depth_block          # most of K in one kernel call
+    bint trimmed                    # pixels at the left and right edges go by themselves, without padding
     bint narrow                     # few output channels: vectors along the runs, all of K at once
-    bint packed                     # every panel is packed before the first block
-    bint weights_in_place           # the weights are one panel as they stand
+    bint packed                     # panels are packed before the first block, a part of them at a time
+    Py_ssize_t parts
+    bint weights_in_place           # panels are read as they stand
     # Tasks: (block or piece) x (share of the panels).
     bint swapped                    # weight_grad: vectors along the runs, not along the output channels
     Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads

@@ -6,7 +6,7 @@ bits of a result (the order of K, the pieces of dL/dW) follows from the geometry
 threads decide only what cannot.
 """
 from fastconv._kernels cimport caches
-from fastconv.blocks cimport RowClass
+from fastconv.blocks cimport PixelClass
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
@@ -16,7 +16,9 @@ cdef Py_ssize_t GRAD_PIXELS = 256
 cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PIECES = 16
-cdef Py_ssize_t MOST_PACKED = 2 << 20
+cdef Py_ssize_t MOST_PACKED = 4 << 20
+# Share of its time that a pass must save for pixels at the edges to go by themselves.
+cdef double WORTH_TRIMMING = 0.02
 # Below this a second thread costs more than it saves.
 cdef double SERIAL_FLOPS = 1e6
 
@@ -50,8 +52,9 @@ cdef void sort_tap(Axis *axis, Py_ssize_t count, Py_ssize_t first, Py_ssize_t of
 
 cdef void find_phases(Axis *axis) noexcept nogil:
     """Where each phase starts among the sorted taps, and what all taps have in common."""
-    cdef Py_ssize_t i, first, last_read
-    axis.phases = 0
+    cdef Py_ssize_t i, first, steps, low, high, breaks = 0
+    cdef double products = 0, real = 0
+    axis.phases = axis.breaks = 0
     axis.consecutive = True
     axis.padded = False
     for i in range(axis.taps):
@@ -64,9 +67,17 @@ cdef void find_phases(Axis *axis) noexcept nogil:
             axis.consecutive = False
         axis.min_offset = min(axis.min_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
         axis.max_offset = max(axis.max_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
-        last_read = (ceil_div(axis.out_size - first, axis.out_step) - 1) * axis.in_step + axis.tap_offset[i]
-        if axis.tap_offset[i] < 0 or last_read >= axis.in_size:
+        # Of the steps of its phase, the tap reads [low, high) inside the input.
+        steps = ceil_div(axis.out_size - first, axis.out_step)
+        low = min(ceil_div(max(-axis.tap_offset[i], 0), axis.in_step), steps)
+        high = min(max(ceil_div(axis.in_size - axis.tap_offset[i], axis.in_step), low), steps)
+        products += steps
+        real += high - low
+        breaks = (0 if axis.phase_start[axis.phases - 1] == i else breaks) + (0 < low < steps) + (0 < high < steps)
+        axis.breaks = max(axis.breaks, breaks)
+        if high - low < steps:
             axis.padded = True
+    axis.missing = (products - real) / products if products else 0
     axis.phase_start[axis.phases] = axis.taps
     axis.covered = axis.phases == min(axis.out_step, axis.out_size)
 
@@ -151,26 +162,48 @@ cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
     return plan.vectors * panel // plan.panels * plan.kernels.lanes
 
 
+cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
+    """Whether leaving out the padding to the left and right saves more than it costs.
+
+    Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
+    """
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
+    cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
+    cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
+    # A class more means a tile that is not full, as long as a pixel or so, and a call of 60 cycles.
+    cdef double cost = classes * (1.0 + 120.0 / (max(K, 1) * min(plan.vectors, plan.panel // plan.kernels.lanes)))
+    return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
+
+
 cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels
+    cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels, unit_bytes
     plan.vectors = ceil_div(plan.out_channels, lanes)
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
     if plan.narrow:
         plan.depth_block = max(K, 1)
+    plan.trimmed = choose_trimmed(plan, K)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
-        plan.op == FORWARD and not plan.narrow and not plan.rows.padded
-        and plan.panels == 1 and plan.groups == 1 and plan.out_channels % lanes == 0
+        plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
+        and (plan.panels == 1 or plan.images * plan.rows.extent * plan.columns.extent <= 2 * plan.kernels.conv_rows)
+        and plan.groups == 1 and plan.out_channels % lanes == 0
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
-    plan.packed_bytes = whole_lines(K * plan.groups * plan.vectors * lanes * plan.itemsize)
-    plan.packed = not plan.weights_in_place and plan.blocks > 1 and plan.packed_bytes <= MOST_PACKED
-    if not plan.packed:
-        plan.packed_bytes = 0
+    # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
+    # since reading the input once more for each part costs next to nothing.
+    plan.units = plan.groups * plan.panels
+    unit_bytes = whole_lines(K * plan.panel * plan.itemsize)
+    plan.packed = not plan.weights_in_place and (
+        unit_bytes <= MOST_PACKED if plan.blocks > 1 else plan.units * unit_bytes <= caches().l1 // 2)
+    plan.parts = 1
+    plan.packed_bytes = 0
+    if plan.packed:
+        plan.parts = ceil_div(plan.units, max(MOST_PACKED // max(unit_bytes, 1), 1))
+        plan.packed_bytes = ceil_div(plan.units, plan.parts) * unit_bytes
 
 
 cdef void choose_vectors(Plan *plan) noexcept nogil:
@@ -303,7 +336,7 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
         plan.tasks = plan.blocks
     # Blocks with pixels of no phase are zeroed first, by the one task they belong to.
     if plan.threads > 1 and plan.rows.covered and plan.columns.covered:
-        plan.shares = choose_shares(plan.tasks, plan.units, plan.threads)
+        plan.shares = choose_shares(plan.tasks, plan.units // plan.parts, plan.threads)
     plan.tasks *= plan.shares
     plan.threads = <int> min(plan.threads, max(plan.tasks, 1))
 
@@ -316,13 +349,14 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
         plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
     plan.pointer_bytes = 0 if plan.depthwise else whole_lines(plan.block_pixels * pointer)
     plan.offset_bytes = whole_lines(plan.rows.taps * plan.columns.taps * pointer)
-    plan.class_bytes = whole_lines(plan.rows.block * sizeof(RowClass))
+    plan.class_bytes = whole_lines(sizeof(PixelClass) * min(plan.rows.block, plan.rows.breaks + 1) * (
+        min(plan.columns.block, plan.columns.breaks + 1)))
     if plan.op == WEIGHT_GRAD:
         slice_rows = plan.columns.block if plan.depthwise else plan.block_pixels
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
-    plan.thread_bytes = (plan.scratch_bytes + 2 * plan.pointer_bytes + plan.offset_bytes + plan.class_bytes
+    plan.thread_bytes = (plan.scratch_bytes + 2 * plan.pointer_bytes + 4 * plan.offset_bytes + plan.class_bytes
                          + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
@@ -360,6 +394,7 @@ cdef void make_plan(
         plan.vectors = ceil_div(plan.out_channels, kernels.lanes)
         plan.panel = plan.vectors * kernels.lanes
         plan.packed = plan.weights_in_place = False
+        plan.parts = 1
         plan.depth_block = 0
         plan.packed_bytes = 0
         if op != WEIGHT_GRAD:
@@ -370,6 +405,7 @@ cdef void make_plan(
         choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
         if op == WEIGHT_GRAD:
             plan.packed = False
+            plan.parts = 1
             plan.packed_bytes = 0
             choose_vectors(plan)
     choose_tasks(plan, threads)

@@ -8,22 +8,22 @@
 #include <stddef.h>
 
 /* out[p][n] = (accumulate ? out[p][n] : bias ? bias[n] : 0)
- *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[r * run_length + l][n] */
+ *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[run_k[r] + l][n] */
 typedef struct {
     ptrdiff_t pixels, columns;    /* columns <= conv_panel of the table */
     const void *const *in;        /* [pixels]: where each output pixel starts to read */
     void *const *out;             /* [pixels]: where it writes, before out_offset */
-    ptrdiff_t in_offset, out_offset;
+    ptrdiff_t in_offset, out_offset, k_offset;  /* k_offset: added to every run_k */
     ptrdiff_t runs, run_length;
-    const ptrdiff_t *run_offset;  /* [runs] */
+    const ptrdiff_t *run_offset, *run_k;        /* [runs] */
     const void *weights;          /* rows of whole vectors, weights_stride apart */
     ptrdiff_t weights_stride;
     const void *bias;             /* [columns] or NULL */
     int accumulate;
 } fastconv_conv_args;
 
-/* The same formula with columns <= narrow_panel, but weights[n][r * run_length + l]: a row a
- * column, weights_stride apart. */
+/* The same formula with columns <= narrow_panel, but weights[n][run_k[r] + l]: a row a column,
+ * weights_stride apart. */
 typedef fastconv_conv_args fastconv_conv_narrow_args;
 
 /* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][n] */

@@ -42,6 +42,8 @@ def conv(call, pixels, columns, runs, start, name="conv"):
     for run_values, at in zip(x.swapaxes(0, 1), offset, strict=True):
         source[:, at : at + length] = run_values
     w = call.values(count * length, columns)
+    run_k = call.rng.permutation(count) * length  # in any order, too
+    rows = (run_k[:, None] + np.arange(length)).ravel()
     if name == "conv_narrow":
         weights = w.T
     else:  # whole vectors are read, whatever they hold
@@ -49,7 +51,7 @@ def conv(call, pixels, columns, runs, start, name="conv"):
         weights[:, :columns] = w
     bias = call.values(columns)
     before = call.values(pixels, columns)
-    want = np.einsum("pk,kn->pn", wide(x).reshape(pixels, count * length), wide(w))
+    want = np.einsum("pk,kn->pn", wide(x).reshape(pixels, count * length), wide(w[rows]))
     if "out" in start:
         want += before
     else:
@@ -71,6 +73,8 @@ def conv(call, pixels, columns, runs, start, name="conv"):
         out=call.line(out.addresses(order) + call.bytes(5)),
         out_offset=-5,
         run_offset=call.line(offset),
+        run_k=call.line(run_k + 3),
+        k_offset=-3,
         weights=weights_at.address,
         weights_stride=weights_at.stride,
         bias=call.line(bias) if "bias" in start else None,

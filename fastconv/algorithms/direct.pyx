@@ -1,9 +1,11 @@
 """The direct sum with a register tile: the forward pass, and dL/dx as a sum for each phase.
 
-    for each block of output pixels (in parallel)
-        gather the input it reads
-        for each phase, group and panel of output channels
-            for each slice of K: pack its weights unless they are packed; conv kernel over all pixels
+    for each part of the weights, as many panels as may be packed at once: pack them (in parallel)
+        for each block of output pixels (in parallel)
+            gather the input it reads
+            for each phase, group and panel of output channels
+                for each slice of K: pack its weights unless they are packed or read in place
+                    for each class of pixels, which read through the same taps: conv kernel
 
 An output element is one chain of fused multiply-adds in the order of K, so neither blocks, panels,
 slices nor threads change a bit of it.
@@ -13,9 +15,9 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode)
 from fastconv.blocks cimport (
-    Block, Phase, RowClass, Source, Workspace, classify_rows, find_offsets, gather_block, locate_block, open_phase,
-    open_workspace, phase_block_columns, source_group, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, panel_start
+    Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
+    open_workspace, source_group, zero_block)
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
 
 # One call of run_direct, as its tasks see it.
@@ -26,9 +28,10 @@ cdef struct Job:
     const Tensor *w
     const char *bias
     char *out
-    char *packed
+    char *packed                # the units [first_unit, end_unit) of this part, if they are packed
+    Py_ssize_t first_unit, end_unit
     char *threads               # workspace of the first thread
-    int finite                  # packed weights hold no NaN and no infinity
+    int finite                  # the weights packed so far hold no NaN and no infinity
 
 
 cdef void pack_slice(
@@ -99,19 +102,23 @@ cdef void pack_narrow(
             args.panel = <char *> args.panel + channels * plan.itemsize
 
 
-cdef char *packed_panel(
-    const Job *job, const Phase *phase, Py_ssize_t group, Py_ssize_t panel,
-) noexcept nogil:
-    """Where a panel of packed weights starts: phases first, then groups, then panels."""
+cdef inline Py_ssize_t packed_column(const Plan *plan, Py_ssize_t unit) noexcept nogil:
+    """First packed column of a unit: a group's panels follow one another, each padded to whole vectors."""
+    cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
+    return group * plan.vectors * plan.kernels.lanes + (0 if plan.narrow else panel_start(plan, panel))
+
+
+cdef char *packed_panel(const Job *job, const Phase *phase, Py_ssize_t unit) noexcept nogil:
+    """Where a packed panel starts for one phase: panels first, phases within."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t taps = phase.first_row * plan.columns.taps + phase.rows * phase.first_column
-    cdef Py_ssize_t width = plan.vectors * plan.kernels.lanes
-    cdef Py_ssize_t depth = phase.rows * phase.columns * plan.in_channels
-    return job.packed + plan.itemsize * (
-        taps * plan.in_channels * plan.groups * width + depth * (group * width + panel_start(plan, panel)))
+    cdef Py_ssize_t column = packed_column(plan, unit), depth = plan.rows.taps * plan.columns.taps
+    return job.packed + plan.itemsize * plan.in_channels * (
+        depth * (column - packed_column(plan, job.first_unit))
+        + taps * (packed_column(plan, unit + 1) - column))
 
 
-cdef void pack_all(Job *job, Py_ssize_t unit) noexcept nogil:
+cdef void pack_unit(Job *job, Py_ssize_t unit) noexcept nogil:
     """Pack one panel of one group, for every phase."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels, row, column
@@ -120,81 +127,68 @@ cdef void pack_all(Job *job, Py_ssize_t unit) noexcept nogil:
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
             if plan.narrow:
-                pack_narrow(job, &phase, group, packed_panel(job, &phase, group, panel), &job.finite)
+                pack_narrow(job, &phase, group, packed_panel(job, &phase, unit), &job.finite)
             else:
                 pack_slice(job, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
-                           packed_panel(job, &phase, group, panel), &job.finite)
+                           packed_panel(job, &phase, unit), &job.finite)
 
 
-cdef inline Py_ssize_t depth_step(const Plan *plan, const fastconv_conv_args *args) noexcept nogil:
-    """Elements of packed weights from one row of K to the next."""
-    return 1 if plan.narrow else args.weights_stride
-
-
-cdef void only_real_columns(
-    const Job *job, const Block *block, const Phase *phase, const fastconv_conv_args *slice, Py_ssize_t first_k,
+cdef void choose_runs(
+    const Job *job, const Phase *phase, const Workspace *work, const PixelClass *pixels, Py_ssize_t first,
+    fastconv_conv_args *args,
 ) noexcept nogil:
-    """dL/dx with weights that are not finite: zero times them is not zero, so padding must not be multiplied.
+    """Of a slice, which starts at run `first`, the runs and the part of each that a class does not read from padding.
 
-    Goes pixel by pixel and tap by tap through a slice of K, which starts at `first_k`, in the same order.
+    `args` holds the slice as it is for pixels that read through every tap.
     """
     cdef const Plan *plan = job.plan
-    cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t channels = plan.in_channels, across = phase_block_columns(plan, block, phase)
-    cdef Py_ssize_t stride = depth_step(plan, slice) * plan.itemsize, pixel, run, l, k, tap, at
-    cdef fastconv_conv_args args = slice[0]
-    args.pixels = 1
-    for pixel in range(slice.pixels):
-        args.in_ = <const void **> slice.in_ + pixel
-        args.out = <void **> slice.out + pixel
-        args.runs, args.accumulate = 0, slice.accumulate
-        job.kernel(&args)
-        args.runs, args.accumulate = 1, True
-        for run in range(slice.runs):
-            args.run_offset = slice.run_offset + run
-            l = 0
-            while l < slice.run_length:
-                k = first_k + run * slice.run_length + l
-                tap = k // channels
-                args.run_length = min(channels - (k - tap * channels), slice.run_length - l)
-                args.in_offset = slice.in_offset + l
-                args.weights = <const char *> slice.weights + (run * slice.run_length + l) * stride
-                at = block.column + pixel % across + columns.tap_offset[phase.first_column + tap % phase.columns]
-                if 0 <= at < columns.in_size:
-                    job.kernel(&args)
-                l += args.run_length
+    cdef Py_ssize_t run, column, start = args.in_offset, count = 0
+    cdef Py_ssize_t across = 1 if plan.merged else phase.columns
+    cdef Py_ssize_t end = min(first + args.runs, pixels.end_row * across)
+    cdef bint every_column = pixels.end_column - pixels.first_column == phase.columns
+    first = max(first, pixels.first_row * across)
+    args.run_offset, args.run_k = work.offsets + first, work.run_k + first
+    args.runs = max(end - first, 0)
+    if every_column:
+        return
+    if plan.merged:             # a stretch of each run
+        start = max(args.in_offset, pixels.first_column * plan.in_channels)
+        end = min(args.in_offset + args.run_length, pixels.end_column * plan.in_channels)
+        args.in_offset = args.k_offset = start
+        args.run_length = max(end - start, 0)
+        return
+    for run in range(first, end):
+        column = run % across
+        if pixels.first_column <= column < pixels.end_column:
+            work.some_offsets[count], work.some_k[count] = work.offsets[run], work.run_k[run]
+            count += 1
+    args.run_offset, args.run_k, args.runs = work.some_offsets, work.some_k, count
 
 
 cdef void run_slice(
-    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t classes,
-    const fastconv_conv_args *slice, Py_ssize_t first_run, Py_ssize_t first_k, bint finite,
+    const Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, const fastconv_conv_args *slice,
+    Py_ssize_t first_run, Py_ssize_t first_k, Py_ssize_t group_offset, bint leave_out,
 ) noexcept nogil:
-    """A slice of K over every class of rows; rows of padding are left out where zero times weights is zero."""
-    cdef const Plan *plan = job.plan
-    cdef bint leave_out = finite or plan.op == INPUT_GRAD
-    cdef bint by_column = plan.op == INPUT_GRAD and plan.columns.padded and not finite
-    cdef Py_ssize_t index, first, end, rows
-    cdef RowClass *row_class
-    cdef fastconv_conv_args args = slice[0]
+    """A slice of K, of which weights hold the rows from `first_k` on, over every class of pixels."""
+    cdef Py_ssize_t index
+    cdef PixelClass *pixels
+    cdef fastconv_conv_args args
     for index in range(classes):
-        row_class = work.classes + index
-        first, end = first_run, first_run + slice.runs
+        pixels = work.classes + index
+        args = slice[0]
         if leave_out:
-            first, end = max(first, row_class.first_run), min(end, row_class.end_run)
-        if first >= end:
-            continue
-        rows = (first - first_run) * slice.run_length
-        args.pixels = row_class.pixels
-        args.in_, args.out = work.reads + row_class.start, work.writes + row_class.start
-        args.runs = end - first
-        args.run_offset = work.offsets + first
-        args.weights = <const char *> slice.weights + rows * depth_step(plan, slice) * plan.itemsize
-        args.accumulate = row_class.started
-        if by_column:
-            only_real_columns(job, block, phase, &args, first_k + rows)
+            choose_runs(job, phase, work, pixels, first_run, &args)
         else:
-            job.kernel(&args)
-        row_class.started = True
+            args.run_offset, args.run_k = work.offsets + first_run, work.run_k + first_run
+        if args.runs == 0 or args.run_length == 0:
+            continue
+        args.in_offset += group_offset
+        args.k_offset -= first_k
+        args.pixels = pixels.pixels
+        args.in_, args.out = work.reads + pixels.start, work.writes + pixels.start
+        args.accumulate = pixels.started
+        job.kernel(&args)
+        pixels.started = True
 
 
 cdef void finish_classes(
@@ -211,61 +205,69 @@ cdef void finish_classes(
             job.kernel(args)
 
 
-cdef void run_panel(
-    const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t classes,
-    Py_ssize_t unit,
-) noexcept nogil:
-    """All of K for one panel of one group, over every pixel of the phase."""
-    cdef const Plan *plan = job.plan
-    cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
-    cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
-    cdef Py_ssize_t length = phase.run_length, size = plan.itemsize
-    cdef Py_ssize_t run = 0, at = 0, k, index
-    cdef int finite = job.finite
-    cdef fastconv_conv_args args
-    args.columns = min(plan.out_channels - start, width)
-    args.out_offset = group * plan.out_channels + start
-    args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
-    args.bias = job.bias + args.out_offset * size if job.bias != NULL else NULL
-    for index in range(classes):
-        work.classes[index].started = False
-    while run < phase.runs:
-        # A slice is several whole runs, or a part of one.
-        args.runs = min(max(plan.depth_block // length, 1), phase.runs - run)
-        args.run_length = min(length - at, even_part(length, plan.depth_block))
-        args.in_offset = at + group * source_group(plan)
-        k = run * length + at
-        if plan.weights_in_place:
-            args.weights = job.w.data + k * width * size
-        elif plan.packed:
-            args.weights = packed_panel(job, phase, group, panel) + k * width * size
-        else:
-            finite = True
-            args.weights = work.slice
-            if plan.narrow:
-                pack_narrow(job, phase, group, work.slice, &finite)
-            else:
-                pack_slice(job, phase, group, panel, k, k + args.runs * args.run_length, work.slice, &finite)
-        run_slice(job, block, phase, work, classes, &args, run, k, finite)
-        at += args.run_length
-        if at == length:
-            at = 0
-            run += args.runs
-    finish_classes(job, work, classes, &args)
-
-
 cdef inline Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
     """Length of the parts when a run is cut into as few even ones of at most `most` as will do."""
     cdef Py_ssize_t parts = (length + most - 1) // most
     return (length + parts - 1) // parts
 
 
+cdef void run_panel(
+    const Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t unit,
+) noexcept nogil:
+    """All of K for one panel of one group, over every pixel of the phase."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
+    cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
+    cdef Py_ssize_t length = phase.run_length, run = 0, at = 0, index, first_k, part
+    cdef int finite = job.finite
+    cdef fastconv_conv_args args
+    args.columns = min(plan.out_channels - start, width)
+    args.out_offset = group * plan.out_channels + start
+    args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
+    args.bias = job.bias + args.out_offset * plan.itemsize if job.bias != NULL else NULL
+    for index in range(classes):
+        work.classes[index].started = False
+    while run < phase.runs:
+        # A slice is several whole runs, or a part of one.
+        args.runs = min(max(plan.depth_block // max(length, 1), 1), phase.runs - run)
+        part = min(length - at, even_part(length, plan.depth_block))
+        args.run_length = part
+        args.in_offset = args.k_offset = at
+        first_k = 0
+        if plan.weights_in_place:
+            args.weights = job.w.data + start * plan.itemsize
+            args.weights_stride = plan.out_channels
+            finite = False
+        elif plan.packed:
+            args.weights = packed_panel(job, phase, unit)
+        else:
+            finite = True
+            args.weights = work.slice
+            if plan.narrow:
+                pack_narrow(job, phase, group, work.slice, &finite)
+            else:
+                first_k = run * length + at
+                pack_slice(job, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
+        run_slice(job, phase, work, classes, &args, run, first_k, group * source_group(plan),
+                  finite or plan.op == INPUT_GRAD)
+        at += part
+        if at == length:
+            at = 0
+            run += args.runs
+    finish_classes(job, work, classes, &args)
+
+
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One block, or the share of its panels that falls to this task."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t share = task % plan.shares
-    cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
+    cdef Py_ssize_t share = task % plan.shares, units = job.end_unit - job.first_unit
+    cdef Py_ssize_t first = job.first_unit + units * share // plan.shares
+    cdef Py_ssize_t end = job.first_unit + units * (share + 1) // plan.shares
     cdef Py_ssize_t row, column, classes, unit
+    # Products with padding to the left and right are left out where that saves time, and in dL/dx, which has no
+    # padding by definition, where weights that are not finite would show.
+    cdef bint by_column = plan.trimmed or (
+        plan.op == INPUT_GRAD and plan.columns.padded and not (plan.packed and job.finite))
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     cdef Block block
@@ -274,17 +276,34 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     open_workspace(plan, job.threads, thread, &work)
     locate_block(plan, task // plan.shares, &block)
     gather_block(plan, job.x, &block, work.scratch, &source)
-    if not (plan.rows.covered and plan.columns.covered):
+    if job.first_unit == 0 and not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
-            classes = classify_rows(plan, &block, &phase, &source, job.out, &work)
+            classes = classify_pixels(plan, &block, &phase, &source, by_column, job.out, &work)
             if classes > 0:
-                find_offsets(plan, &phase, &source, work.offsets)
+                find_runs(plan, &phase, &source, &work)
                 for unit in range(first, end):
-                    run_panel(job, &block, &phase, &work, classes, unit)
+                    run_panel(job, &phase, &work, classes, unit)
     restore_mode(mode)
+
+
+cdef void run_part(Job *job) noexcept nogil:
+    """Every block, for the output channels of one part of the weights."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t task
+    if plan.threads == 1:       # without the cost of opening a parallel region
+        for task in range(job.first_unit, job.end_unit if plan.packed else 0):
+            pack_unit(job, task)
+        for task in range(plan.tasks):
+            run_task(job, task, 0)
+    else:
+        for task in prange(job.first_unit, job.end_unit if plan.packed else 0, num_threads=plan.threads,
+                           schedule="dynamic"):
+            pack_unit(job, task)
+        for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
+            run_task(job, task, threadid())
 
 
 cdef void run_direct(
@@ -292,18 +311,13 @@ cdef void run_direct(
 ) noexcept nogil:
     """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
-    cdef Py_ssize_t task
+    cdef Py_ssize_t part
     job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
     job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    if plan.packed:
-        for task in prange(plan.units, num_threads=plan.threads, schedule="dynamic"):
-            pack_all(&job, task)
-    if plan.threads == 1:       # without the cost of opening a parallel region
-        for task in range(plan.tasks):
-            run_task(&job, task, 0)
-    else:
-        for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
-            run_task(&job, task, threadid())
+    for part in range(plan.parts):
+        job.first_unit = plan.units * part // plan.parts
+        job.end_unit = plan.units * (part + 1) // plan.parts
+        run_part(&job)

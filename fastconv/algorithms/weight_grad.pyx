@@ -15,7 +15,7 @@ from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_grad_args, fastconv_pack_args, flush_denormals,
     restore_mode)
 from fastconv.blocks cimport (
-    Block, Phase, Source, Workspace, find_offsets, gather_block, locate_block, open_phase, open_workspace,
+    Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, source_group, tap_offset)
 from fastconv.plan cimport Plan, Tensor, panel_start
 
@@ -161,16 +161,19 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef Block block
     cdef Source source
     cdef Phase phase
+    cdef Area area
     open_workspace(plan, job.threads, thread, &work)
     open_phase(plan, 0, 0, &phase)
+    area.row = area.column = 0
     for index in range(start, stop):
         locate_block(plan, index, &block)
         gather_block(plan, job.x, &block, work.scratch, &source)
         if plan.depthwise:
             run_depthwise_block(job, &block, &source, &work, first, end, piece_of(job, piece), index > start)
         else:
-            pixels = point_pixels(plan, &block, &phase, &source, 0, block.rows, NULL, work.reads, NULL)
-            find_offsets(plan, &phase, &source, work.offsets)
+            area.end_row, area.end_column = block.rows, block.columns
+            pixels = point_pixels(plan, &block, &phase, &source, &area, NULL, work.reads, NULL)
+            find_runs(plan, &phase, &source, &work)
             run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
     restore_mode(mode)
 

@@ -29,7 +29,7 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
                                                 const int columns) {
     const REAL *const *in = (const REAL *const *)args->in + pixel;
     REAL *const *out = (REAL *const *)args->out + pixel;
-    const REAL *w = (const REAL *)args->weights, *bias = (const REAL *)args->bias;
+    const REAL *bias = (const REAL *)args->bias;
     const ptrdiff_t w_stride = args->weights_stride, length = args->run_length;
     VEC sum[CONV_NARROW_PIXELS][CONV_NARROW_COLUMNS];
 
@@ -38,8 +38,8 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
     }
-    for (ptrdiff_t r = 0; r < args->runs; r++, w += length) {
-        const REAL *a[CONV_NARROW_PIXELS];
+    for (ptrdiff_t r = 0; r < args->runs; r++) {
+        const REAL *a[CONV_NARROW_PIXELS], *w = (const REAL *)args->weights + args->run_k[r] + args->k_offset;
         ptrdiff_t l = 0;
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;

@@ -9,7 +9,6 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
     const REAL *const *in = (const REAL *const *)args->in + pixel;
     REAL *const *out = (REAL *const *)args->out + pixel;
     const ptrdiff_t run_length = args->run_length, stride = args->weights_stride, at = args->out_offset;
-    const REAL *FASTCONV_RESTRICT w = (const REAL *)args->weights;
     const REAL *bias = (const REAL *)args->bias;
     const int last = (int)args->columns - (columns - 1) * LANES;
     VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS];
@@ -28,6 +27,7 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
     }
     for (ptrdiff_t r = 0; r < args->runs; r++) {
         const REAL *a[CONV_MAX_ROWS];
+        const REAL *FASTCONV_RESTRICT w = (const REAL *)args->weights + (args->run_k[r] + args->k_offset) * stride;
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
         for (ptrdiff_t l = 0; l < run_length; l++, w += stride) {
