@@ -85,7 +85,7 @@ class BuildModules(build_ext):
             if kind == "unix":
                 extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
                 if sys.platform == "linux" and not DEBUG:
-                    extension.extra_link_args += ["-Wl,--strip-all"]
+                    extension.extra_link_args += ["-Wl,--strip-debug"]
             if (
                 extension.name.startswith("fastconv.algorithms")
                 or extension.name == "fastconv.threads"

@@ -46,14 +46,15 @@ cdef extern from "kernel_table.h" nogil:
         int accumulate
 
     ctypedef struct fastconv_depthwise_grad_args:
-        Py_ssize_t pixels, channels
+        Py_ssize_t rows, pixels, channels
         const void *in_ "in"
         const void *dy
+        Py_ssize_t in_row, dy_row
         Py_ssize_t in_stride, dy_stride
         Py_ssize_t tap_rows, tap_columns, tap_step
         const Py_ssize_t *row_offset
         void *grad
-        Py_ssize_t grad_stride
+        Py_ssize_t grad_stride, grad_columns
         int accumulate
 
     ctypedef struct fastconv_pack_args:

@@ -51,6 +51,9 @@ cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept n
 cdef void real_taps(
     const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first,
     Py_ssize_t *end) noexcept nogil
+cdef Py_ssize_t same_taps(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t origin, Py_ssize_t step, Py_ssize_t steps,
+    Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
 cdef Py_ssize_t point_pixels(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
     const void **reads, void **writes) noexcept nogil

@@ -8,14 +8,27 @@ from fastconv.algorithms.weight_grad cimport run_weight_grad
 from fastconv.plan cimport WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries, make_plan
 
 
-cdef int execute(
-    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
-    int threads,
-) noexcept nogil:
-    """Compute a pass into `out`, C-contiguous; returns -1 if there is no memory for the workspace.
+cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
+    """Whether no element of dL/dW is NaN or infinite: no exponent is all ones."""
+    cdef const unsigned int *single = <const unsigned int *> out
+    cdef const unsigned long long *double_ = <const unsigned long long *> out
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t i, count = g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
+    cdef int found = 0
+    if plan.itemsize == 4:
+        for i in range(count):
+            found |= (single[i] & 0x7f800000u) == 0x7f800000u
+    else:
+        for i in range(count):
+            found |= (double_[i] & 0x7ff0000000000000ull) == 0x7ff0000000000000ull
+    return not found
 
-    `first` and `second` are x and w, dy and w, or x and dy; nothing about the call is empty.
-    """
+
+cdef int compute(
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
+    int threads, bint may_clip,
+) noexcept nogil:
+    """As execute; unless `may_clip`, dL/dW multiplies dy with padding."""
     # Small calls stay off the heap.
     cdef Py_ssize_t[128] few_entries
     cdef char[4096] little_space
@@ -27,7 +40,7 @@ cdef int execute(
         entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
         if entries == NULL:
             return -1
-    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, entries)
+    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, may_clip, entries)
     if plan.workspace_bytes > <Py_ssize_t> sizeof(little_space):
         workspace = <char *> malloc(plan.workspace_bytes)
     if workspace == NULL:
@@ -42,4 +55,19 @@ cdef int execute(
         free(workspace)
     if entries != few_entries:
         free(entries)
+    # Padding was left out although dy may not be finite: every element of dy has met an element of x, so a NaN or
+    # an infinity among them shows in the result, and padding must meet it after all.
+    if failed == 0 and op == WEIGHT_GRAD and plan.clipped and not is_finite(&plan, out):
+        return compute(op, g, dtype, first, second, bias, out, threads, False)
     return failed
+
+
+cdef int execute(
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
+    int threads,
+) noexcept nogil:
+    """Compute a pass into `out`, C-contiguous; returns -1 if there is no memory for the workspace.
+
+    `first` and `second` are x and w, dy and w, or x and dy; nothing about the call is empty.
+    """
+    return compute(op, g, dtype, first, second, bias, out, threads, True)

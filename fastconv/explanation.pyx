@@ -167,7 +167,7 @@ def explain(
     entries = <Py_ssize_t *> malloc(axis_entries(&g) * sizeof(Py_ssize_t))
     if entries == NULL:
         raise MemoryError("no memory for a plan")
-    make_plan(&plan, OPS[op], &g, kernels_for(code), &source, &weights, thread_count(), entries)
+    make_plan(&plan, OPS[op], &g, kernels_for(code), &source, &weights, thread_count(), True, entries)
     free(entries)
     sizes["workspace"] = plan.workspace_bytes
     flops = (2 * g.batch * g.out_height * g.out_width * g.out_channels

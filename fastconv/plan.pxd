@@ -54,6 +54,9 @@ cdef struct Plan:
     bint clipped                    # depthwise: taps outside the input are left out, not multiplied by zero
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
+    # Depthwise: pixels and channels that a kernel call takes, so that several rows of them stay in L1.
+    Py_ssize_t strip_pixels, strip_channels
+    Py_ssize_t strip_rows           # weight_grad: rows whose pixels are summed before the sum is added to the rest
     # Products: panels of output channels, K in slices.
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
@@ -75,5 +78,6 @@ cdef struct Plan:
 cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil
 cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
-    const Tensor *weights, int threads, Py_ssize_t *axis_memory) noexcept nogil
+    const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
+cdef Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil

@@ -6,11 +6,12 @@ bits of a result (the order of K, the pieces of dL/dW) follows from the geometry
 threads decide only what cannot.
 """
 from fastconv._kernels cimport caches
-from fastconv.blocks cimport PixelClass
+from fastconv.blocks cimport PixelClass, real_taps
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
+cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 256
 cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
@@ -25,6 +26,11 @@ cdef double SERIAL_FLOPS = 1e6
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
+
+
+cdef Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
+    """Length of the parts when something is cut into as few even ones of at most `most` as will do."""
+    return ceil_div(length, max(ceil_div(length, most), 1))
 
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
@@ -279,7 +285,17 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
             < 0.7 * down * across * length)
 
 
-cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights) noexcept nogil:
+cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
+    """Whether every step reads some element of the input, in an axis of one phase."""
+    cdef Py_ssize_t step, first, end
+    for step in range(axis.extent):
+        real_taps(axis, 0, axis.taps, step, &first, &end)
+        if first >= end:
+            return False
+    return True
+
+
+cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil:
     """Read the input in place where it is dense and needs no padding, else gather it."""
     cdef bint single = plan.columns.taps == plan.columns.phases
     cdef bint dense = source.column_stride == plan.in_channels or single
@@ -290,9 +306,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights)
     plan.clipped = False
     if plan.depthwise:
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
-        # the weight is not finite, and in dL/dW dy would have to be searched.
-        plan.clipped = padded and (
-            plan.op == INPUT_GRAD or (plan.op == FORWARD and all_finite(plan, weights)))
+        # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
+        plan.clipped = padded and (plan.op == INPUT_GRAD or (all_finite(plan, weights) if plan.op == FORWARD
+                                   else may_clip and reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)))
         plan.gathered = source.channel_stride != 1 or plan.multiplier != 1 or (padded and not plan.clipped)
         return
     plan.gathered = padded or source.channel_stride != 1 or not (
@@ -301,6 +317,16 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights)
         dense = single or plan.planes == plan.groups
     plan.merged = plan.columns.consecutive and dense
     plan.narrow = choose_narrow(plan)
+
+
+cdef void choose_strips(Plan *plan) noexcept nogil:
+    """Depthwise rows are read again for the next row of output: strips that leave room for them in L1."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    cdef Py_ssize_t rows = ceil_div(plan.rows.taps, max(plan.rows.phases, 1)) + 1   # and one of output
+    cdef Py_ssize_t elements = caches().l1 * 3 // 4 // (plan.itemsize * rows * plan.columns.in_step)
+    plan.strip_channels = min(plan.panel, max(elements // 16 // lanes, 2) * lanes)
+    plan.strip_rows = max(DEPTHWISE_CHAIN // plan.columns.block, 1)
+    plan.strip_pixels = max(elements // plan.strip_channels // 16 * 16, 16)
 
 
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
@@ -347,12 +373,14 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     plan.scratch_bytes = 0
     if plan.gathered:
         plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
+        if plan.depthwise:
+            plan.scratch_bytes += 64
     plan.pointer_bytes = 0 if plan.depthwise else whole_lines(plan.block_pixels * pointer)
     plan.offset_bytes = whole_lines(plan.rows.taps * plan.columns.taps * pointer)
     plan.class_bytes = whole_lines(sizeof(PixelClass) * min(plan.rows.block, plan.rows.breaks + 1) * (
         min(plan.columns.block, plan.columns.breaks + 1)))
     if plan.op == WEIGHT_GRAD:
-        slice_rows = plan.columns.block if plan.depthwise else plan.block_pixels
+        slice_rows = plan.strip_rows * plan.columns.block if plan.depthwise else plan.block_pixels
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
@@ -364,7 +392,7 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
 
 cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
-    const Tensor *weights, int threads, Py_ssize_t *axis_memory,
+    const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory,
 ) noexcept nogil:
     """Fill `plan`; `axis_memory` has room for axis_entries(g) integers and must outlive it.
 
@@ -381,7 +409,7 @@ cdef void make_plan(
     make_axis(&plan.columns, op, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
     choose_pass(plan)
-    choose_source(plan, source, weights)
+    choose_source(plan, source, weights, may_clip)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
     if plan.depthwise:          # goes by rows, as many as fit
@@ -397,10 +425,11 @@ cdef void make_plan(
         plan.parts = 1
         plan.depth_block = 0
         plan.packed_bytes = 0
-        if op != WEIGHT_GRAD:
+        choose_strips(plan)
+        if op != WEIGHT_GRAD:   # twice, once with its channels rotated, the bias, and a vector that a pack may overrun
             plan.packed_bytes = whole_lines(
-                plan.rows.taps * plan.columns.taps * (plan.multiplier if op == INPUT_GRAD else 1)
-                * plan.panel * plan.itemsize)
+                (2 * plan.rows.taps * plan.columns.taps * (plan.multiplier if op == INPUT_GRAD else 1) + 1)
+                * plan.panel * plan.itemsize + kernels.lanes * plan.itemsize)
     else:
         choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
         if op == WEIGHT_GRAD:

@@ -22,4 +22,16 @@
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #endif
 
+/* Holds a vector in a register: compilers would rather load it again for each of its uses, and a load that
+ * crosses a cache line costs twice. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FASTCONV_KEEP(vector) ((void)(vector))
+#elif defined(__x86_64__)
+#define FASTCONV_KEEP(vector) __asm__("" : "+v"(vector))
+#elif defined(__aarch64__)
+#define FASTCONV_KEEP(vector) __asm__("" : "+w"(vector))
+#else
+#define FASTCONV_KEEP(vector) ((void)(vector))
+#endif
+
 #endif

@@ -54,16 +54,17 @@ typedef struct {
     int accumulate;
 } fastconv_depthwise_args;
 
-/* grad[r * tap_columns + t][c] = (accumulate ? what was there : 0)
- *     + sum over p < pixels of in[p * in_stride + row_offset[r] + t * tap_step + c] * dy[p * dy_stride + c] */
+/* grad[r * grad_columns + t][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of
+ *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c] * dy[q * dy_row + p * dy_stride + c] */
 typedef struct {
-    ptrdiff_t pixels, channels;
+    ptrdiff_t rows, pixels, channels;
     const void *in, *dy;
+    ptrdiff_t in_row, dy_row;         /* elements from a row of pixels to the next */
     ptrdiff_t in_stride, dy_stride;   /* elements from a pixel to the next */
     ptrdiff_t tap_rows, tap_columns, tap_step;
     const ptrdiff_t *row_offset;      /* [tap_rows] */
-    void *grad;                       /* [tap_rows * tap_columns] rows, grad_stride apart */
-    ptrdiff_t grad_stride;
+    void *grad;                       /* [tap_rows * grad_columns] rows, grad_stride apart */
+    ptrdiff_t grad_stride, grad_columns;
     int accumulate;
 } fastconv_depthwise_grad_args;
 

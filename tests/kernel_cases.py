@@ -215,8 +215,8 @@ WINDOWS = [  # (kernel rows, columns), stride, dilation: those with code of thei
 def depthwise_sizes(table):
     lanes = table["lanes"]
     for (taps, stride, dilation), channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
-        # Tiles of 8, 4 and 1 pixels.
-        for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 17):
+        # Tiles of 16, 8, 4 and 1 pixels, and tiles that overlap the one before.
+        for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 15, 17, 23, 35):
             yield case(
                 pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
             )
@@ -228,34 +228,42 @@ def depthwise_cases(table):
         yield case(**sizes, start=next(start), skipped=next(skipped))
 
 
-def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate):
+def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, skipped=0, height=1):
     rows, columns = taps
-    x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
-    dy = call.values(pixels, channels)
-    before = call.values(rows * columns, channels)
-    want = np.einsum("rtpc,pc->rtc", wide(x), wide(dy)).reshape(before.shape)
-    if accumulate:
-        want += before
-    else:
-        before[...] = np.nan
+    # The rows of pixels lie one after the other.
+    x, fields = place_taps(call, height * pixels, channels, taps, stride, dilation)
+    fields |= {"rows": height, "pixels": pixels, "in_row": pixels * fields["in_stride"]}
+    dy = call.values(height * pixels, channels)
+    filled = columns + skipped
+    before = call.values(rows * filled, channels)
+    want = wide(before).reshape(rows, filled, channels)
+    total = np.einsum("rtpc,pc->rtc", wide(x), wide(dy))
+    want[:, :columns] = total + (want[:, :columns] if accumulate else 0)
+    if not accumulate:
+        before.reshape(want.shape)[:, :columns] = np.nan
     dy = call.rows(dy)
-    out = call.output(before, want, pixels + 1)
+    out = call.output(before, want.reshape(before.shape), height * pixels + 1)
     return call(
         "depthwise_grad",
         out,
         **fields,
         dy=dy.address,
+        dy_row=pixels * dy.stride,
         dy_stride=dy.stride,
         grad=out.address,
         grad_stride=out.stride,
+        grad_columns=filled,
         accumulate=accumulate,
     )
 
 
 def depthwise_grad_cases(table):
     accumulate = itertools.cycle((False, True, True, False, True))
+    skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
     for sizes in depthwise_sizes(table):
-        yield case(**sizes, accumulate=next(accumulate))
+        yield case(
+            **sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height)
+        )
 
 
 def pack(call, rows, columns, order, flip=False, special=(), finite=1):

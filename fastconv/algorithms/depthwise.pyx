@@ -1,17 +1,26 @@
 """One filter a channel: the forward pass and dL/dx, vectors along channels.
 
-The same blocks and phases as the direct sum; the kernel takes a row of pixels at a time and multiplies
-each channel by its own weight.  Where it may, it reads the input in place and leaves out the taps that
-fall on padding: see Plan.clipped.  With several filters a channel, scratch holds each channel that often
-(forward), or dy of the j-th filters side by side, whose shares dL/dx adds one after the other.
+The same blocks and phases as the direct sum; the kernel takes a strip of pixels of one row at a time and
+multiplies each channel by its own weight.  A strip is so short, and if need be takes so few channels, that
+what a row reads is still in L1 when the next row reads it again.  Where it may, the kernel reads the input
+in place and leaves out the taps that fall on padding: see Plan.clipped.  With several filters a channel,
+scratch holds each channel that often (forward), or dy of the j-th filters side by side, whose shares dL/dx
+adds one after the other.
+
+NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice.  Where pixels follow one
+another, a row is one line of elements in which a vector may start anywhere: it starts where it is aligned,
+`shift` channels into the pixel, and meets weights whose channels are rotated by as many.
+
+    elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
+    shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
 """
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport fastconv_depthwise_args, fastconv_pack_args, flush_denormals, restore_mode
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, real_taps, tap_offset, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor
+    phase_block_columns, phase_block_rows, real_taps, same_taps, tap_offset, zero_block)
+from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, even_part
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -21,8 +30,28 @@ cdef struct Job:
     const char *bias
     char *out
     char *packed                # [phase][share][row tap][column tap][panel]
+    char *rotated               # the same with channels rotated by `shift`, then the bias
+    const char *rotated_bias
+    Py_ssize_t shift
     char *threads
     int finite
+
+
+# Pixels [pixel, pixel + pixels) of every row of a block, through taps [first_tap, end_tap) across, in some channels.
+cdef struct Strip:
+    Py_ssize_t pixel, pixels
+    Py_ssize_t first_tap, end_tap
+    Py_ssize_t channel, channels
+    bint rotated                # pixels and channels count from `shift` on
+
+
+# A phase in a block, with what its kernel calls have in common.
+cdef struct Part:
+    const Block *block
+    const Phase *phase
+    const Source *source
+    Py_ssize_t image
+    fastconv_depthwise_args args
 
 
 cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
@@ -30,120 +59,183 @@ cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
     return plan.multiplier if plan.op == INPUT_GRAD else 1
 
 
-cdef char *phase_weights(const Job *job, const Phase *phase) noexcept nogil:
-    cdef const Plan *plan = job.plan
+cdef Py_ssize_t phase_weights(const Plan *plan, const Phase *phase) noexcept nogil:
+    """Where the packed weights of a phase start, in bytes."""
     cdef Py_ssize_t taps = phase.first_row * plan.columns.taps + phase.rows * phase.first_column
-    return job.packed + taps * shares_of(plan) * plan.panel * plan.itemsize
+    return taps * shares_of(plan) * plan.panel * plan.itemsize
 
 
-cdef void pack_phase(Job *job, const Tensor *w, const Phase *phase) noexcept nogil:
+cdef char *pack_channels(
+    const Job *job, const char *source, Py_ssize_t stride, Py_ssize_t shift, char *to, int *finite,
+) noexcept nogil:
+    """A row of all channels, rotated by `shift`; returns where the next row starts."""
     cdef const Plan *plan = job.plan
     cdef fastconv_pack_args args
-    cdef Py_ssize_t tap, share, shares = shares_of(plan)
-    args.rows, args.columns, args.panel_stride = 1, plan.out_total, plan.panel
-    args.row_stride, args.column_stride = 0, shares * w.channel_stride
-    args.finite = &job.finite
-    args.panel = phase_weights(job, phase)
-    for share in range(shares):
-        for tap in range(phase.rows * phase.columns):
-            args.source = w.data + plan.itemsize * (
-                plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
-                + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
-                + share * w.channel_stride)
-            plan.kernels.pack(&args)
-            args.panel = <char *> args.panel + plan.panel * plan.itemsize
+    args.rows, args.row_stride, args.column_stride = 1, 0, stride
+    args.finite = finite
+    args.source, args.panel = source + shift * stride * plan.itemsize, to
+    args.columns = plan.out_total - shift
+    args.panel_stride = (args.columns + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
+    plan.kernels.pack(&args)
+    if shift > 0:               # over the zeros that fill up the first part
+        args.source, args.panel = source, to + args.columns * plan.itemsize
+        args.columns, args.panel_stride = shift, plan.kernels.lanes
+        plan.kernels.pack(&args)
+    return to + plan.panel * plan.itemsize
 
 
-cdef void point_row(
-    const Plan *plan, const Block *block, const Phase *phase, const Source *source, Py_ssize_t image, Py_ssize_t row,
-    char *out, fastconv_depthwise_args *args,
-) noexcept nogil:
-    """Where the pixels of one row of the block read and write."""
+cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) noexcept nogil:
+    """The weights of every phase, rotated by `shift`; returns their end."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t row, column, tap, share, shares = shares_of(plan)
+    cdef Phase phase
+    for row in range(plan.rows.phases):
+        for column in range(plan.columns.phases):
+            open_phase(plan, row, column, &phase)
+            for share in range(shares):
+                for tap in range(phase.rows * phase.columns):
+                    to = pack_channels(job, w.data + plan.itemsize * (
+                        plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
+                        + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
+                        + share * w.channel_stride), shares * w.channel_stride, shift, to, &job.finite)
+    return to
+
+
+cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
+    """The strip in each row of the block."""
+    cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t down = rows.phase_first[phase.row] + (block.row + row) * rows.out_step
-    cdef Py_ssize_t right = columns.phase_first[phase.column] + block.column * columns.out_step
-    args.in_ = source.data + plan.itemsize * (
-        image * source.image_stride + row * source.row_stride
-        + tap_offset(plan, source, 0, phase.first_column) - tap_offset(plan, source, 0, 0))
-    args.out = out + plan.itemsize * plan.out_total * (
-        ((block.image + image) * rows.out_size + down) * columns.out_size + right)
+    cdef const Block *block = part.block
+    cdef Py_ssize_t size = plan.itemsize, taps = part.phase.rows * part.phase.columns
+    cdef Py_ssize_t shift = job.shift if strip.rotated else 0
+    cdef Py_ssize_t first_row = rows.phase_first[part.phase.row] + block.row * rows.out_step
+    cdef Py_ssize_t first_column = columns.phase_first[part.phase.column] + (
+        (block.column + strip.pixel) * columns.out_step)
+    cdef Py_ssize_t row = 0, end_row, rows_here = phase_block_rows(plan, block, part.phase)
+    cdef Py_ssize_t out_row = rows.out_step * columns.out_size * plan.out_total
+    cdef Py_ssize_t share, first = 0, end = part.phase.rows
+    cdef fastconv_depthwise_args args = part.args
+    cdef const char *source = part.source.data + size * (
+        part.image * part.source.image_stride + strip.pixel * args.in_stride + strip.first_tap * args.tap_step
+        + tap_offset(plan, part.source, 0, part.phase.first_column) - tap_offset(plan, part.source, 0, 0)
+        + strip.channel + shift)
+    cdef char *out = job.out + size * (plan.out_total * (
+        ((block.image + part.image) * rows.out_size + first_row) * columns.out_size + first_column)
+        + strip.channel + shift)
+    cdef const char *weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, part.phase) + (
+        size * (strip.first_tap * plan.panel + strip.channel))
+    if job.bias != NULL:
+        args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
+    args.pixels, args.channels = strip.pixels, strip.channels
+    args.tap_columns = strip.end_tap - strip.first_tap
+    if strip.pixels == 1:       # a column of pixels, which the kernel takes like a row
+        args.in_stride, args.out_stride = part.source.row_stride, out_row
+    while row < rows_here:
+        end_row = row + 1
+        if strip.pixels == 1:
+            end_row = rows_here
+            if plan.clipped:
+                end_row = same_taps(rows, part.phase.first_row, part.phase.rows, block.row, row, rows_here,
+                                    &first, &end)
+            args.pixels = end_row - row
+        elif plan.clipped:
+            real_taps(rows, part.phase.first_row, part.phase.rows, block.row + row, &first, &end)
+        args.tap_rows, args.row_offset = end - first, part.args.row_offset + first
+        args.in_ = source + row * part.source.row_stride * size
+        args.out = out + row * out_row * size
+        args.weights = weights + first * part.phase.columns * plan.panel * size
+        for share in range(shares_of(plan)):
+            args.accumulate = share > 0
+            plan.kernels.depthwise(&args)
+            args.in_ = <const char *> args.in_ + plan.out_total * size
+            args.weights = <const char *> args.weights + taps * plan.panel * size
+        row = end_row
 
 
-cdef void run_pixels(
-    const Plan *plan, const fastconv_depthwise_args *row, Py_ssize_t pixel, Py_ssize_t pixels, Py_ssize_t first_tap,
-    Py_ssize_t end_tap,
-) noexcept nogil:
-    """Some pixels of a row, through some of the taps across."""
-    cdef Py_ssize_t size = plan.itemsize
-    cdef fastconv_depthwise_args args = row[0]
-    args.pixels = pixels
-    args.in_ = <const char *> row.in_ + size * (pixel * row.in_stride + first_tap * row.tap_step)
-    args.out = <char *> row.out + size * pixel * row.out_stride
-    args.weights = <const char *> row.weights + size * first_tap * row.weights_stride
-    args.tap_columns = end_tap - first_tap
-    plan.kernels.depthwise(&args)
+cdef void run_edge(const Job *job, const Part *part, Py_ssize_t pixel) noexcept nogil:
+    """One pixel of each row, through the taps that read inside the input."""
+    cdef Strip strip
+    cdef const Phase *phase = part.phase
+    strip.pixel, strip.pixels = pixel, 1
+    strip.channel, strip.channels = 0, job.plan.out_total
+    strip.rotated = False
+    real_taps(&job.plan.columns, phase.first_column, phase.columns, part.block.column + pixel,
+              &strip.first_tap, &strip.end_tap)
+    run_strip(job, part, &strip)
 
 
-cdef void run_clipped(
-    const Plan *plan, const Block *block, const Phase *phase, Py_ssize_t row, const fastconv_depthwise_args *whole,
-) noexcept nogil:
-    """A row of pixels through the taps that read inside the input: nothing is multiplied by padding."""
-    cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t step = columns.in_step, start = phase.first_column, pixel, first, end, left, right
-    cdef fastconv_depthwise_args args = whole[0]
-    real_taps(&plan.rows, phase.first_row, phase.rows, block.row + row, &first, &end)
-    args.tap_rows = end - first
-    args.row_offset += first
-    args.weights = <const char *> args.weights + first * phase.columns * args.weights_stride * plan.itemsize
-    # Pixels [left, right) read through every tap across.
-    left = -columns.tap_offset[start]
-    right = columns.in_size - columns.tap_offset[start + phase.columns - 1]
-    left = min(max((left + step - 1) // step - block.column, 0), args.pixels) if left > 0 else 0
-    right = min(max((right + step - 1) // step - block.column, left), args.pixels) if right > 0 else left
-    for pixel in range(left):
-        real_taps(columns, start, phase.columns, block.column + pixel, &first, &end)
-        run_pixels(plan, &args, pixel, 1, first, end)
-    if right > left:
-        run_pixels(plan, &args, left, right - left, 0, phase.columns)
-    for pixel in range(right, args.pixels):
-        real_taps(columns, start, phase.columns, block.column + pixel, &first, &end)
-        run_pixels(plan, &args, pixel, 1, first, end)
+cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
+    """Pixels [left, right) of each row, through every tap across."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t most
+    cdef Strip strip
+    strip.first_tap, strip.end_tap = 0, part.phase.columns
+    strip.rotated = job.shift > 0 and right - left > 1
+    if strip.rotated:           # the last pixel is made of the first one's head and its own tail
+        right -= 1
+    strip.pixel = left
+    most = even_part(right - left, plan.strip_pixels)
+    while strip.pixel < right:
+        strip.pixels = min(most, right - strip.pixel)
+        strip.channel = 0
+        while strip.channel < plan.out_total:
+            strip.channels = min(plan.strip_channels, plan.out_total - strip.channel)
+            run_strip(job, part, &strip)
+            strip.channel += strip.channels
+        strip.pixel += strip.pixels
+    if strip.rotated:
+        strip.rotated, strip.pixels = False, 1
+        strip.pixel, strip.channel, strip.channels = left, 0, job.shift
+        run_strip(job, part, &strip)
+        strip.pixel, strip.channel, strip.channels = right, job.shift, plan.out_total - job.shift
+        run_strip(job, part, &strip)
 
 
 cdef void run_phase(
     const Job *job, const Block *block, const Phase *phase, const Source *source, Py_ssize_t *offsets,
 ) noexcept nogil:
-    """Every row that a phase has in the block."""
+    """Every pixel that a phase has in the block."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t tap, image, row, share, taps = phase.rows * phase.columns
-    cdef fastconv_depthwise_args args
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left = 0, right = pixels
+    cdef Py_ssize_t tap, pixel, step = columns.in_step
+    cdef Part part
+    part.block, part.phase, part.source = block, phase, source
     for tap in range(phase.rows):
         offsets[tap] = tap_offset(plan, source, phase.first_row + tap, 0)
-    args.pixels = phase_block_columns(plan, block, phase)
-    args.channels = plan.out_total
-    args.in_stride = source.column_stride
-    args.out_stride = plan.columns.out_step * plan.out_total
-    args.tap_rows, args.tap_columns = phase.rows, phase.columns
-    args.tap_step = 0
+    part.args.row_offset = offsets
+    part.args.in_stride = source.column_stride
+    part.args.out_stride = columns.out_step * plan.out_total
+    part.args.tap_step = 0
     if phase.columns > 1:       # the taps of a phase are evenly spaced
-        args.tap_step = (tap_offset(plan, source, 0, phase.first_column + 1)
-                         - tap_offset(plan, source, 0, phase.first_column))
-    args.row_offset = offsets
-    args.weights_stride, args.weights_columns = plan.panel, phase.columns
-    args.bias = job.bias
-    for image in range(block.images):
-        for row in range(phase_block_rows(plan, block, phase)):
-            point_row(plan, block, phase, source, image, row, job.out, &args)
-            args.weights = phase_weights(job, phase)
-            for share in range(shares_of(plan)):
-                args.accumulate = share > 0
-                if plan.clipped:
-                    run_clipped(plan, block, phase, row, &args)
-                else:
-                    plan.kernels.depthwise(&args)
-                args.in_ = <const char *> args.in_ + plan.out_total * plan.itemsize
-                args.weights = <const char *> args.weights + taps * plan.panel * plan.itemsize
+        part.args.tap_step = (tap_offset(plan, source, 0, phase.first_column + 1)
+                              - tap_offset(plan, source, 0, phase.first_column))
+    part.args.weights_stride, part.args.weights_columns = plan.panel, phase.columns
+    part.args.bias = NULL
+    if plan.clipped:            # pixels [left, right) read through every tap across
+        left = max(-columns.tap_offset[phase.first_column], 0)
+        left = min(max((left + step - 1) // step - block.column, 0), pixels)
+        right = max(columns.in_size - columns.tap_offset[phase.first_column + phase.columns - 1], 0)
+        right = min(max((right + step - 1) // step - block.column, left), pixels)
+    for part.image in range(block.images):
+        for pixel in range(left):
+            run_edge(job, &part, pixel)
+        if right > left:
+            run_interior(job, &part, left, right)
+        for pixel in range(right, pixels):
+            run_edge(job, &part, pixel)
+
+
+cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
+    """Channels to the first vector that is aligned; 0 where a row is not one line of elements."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    if plan.out_total % lanes or plan.columns.in_step != 1 or plan.columns.out_step != 1 or shares_of(plan) > 1:
+        return 0
+    if not plan.gathered and job.x.column_stride != plan.out_total:
+        return 0
+    return -(<Py_ssize_t> (job.out if plan.gathered else job.x.data) // plan.itemsize) & (lanes - 1)
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -157,7 +249,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef Phase phase
     open_workspace(plan, job.threads, thread, &work)
     locate_block(plan, task, &block)
-    gather_block(plan, job.x, &block, work.scratch, &source)
+    # Scratch is as much out of line as the output, so that both are aligned at once.
+    gather_block(plan, job.x, &block, work.scratch + (<size_t> job.out & (64 - plan.itemsize)), &source)
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
     for row in range(plan.rows.phases):
@@ -172,16 +265,19 @@ cdef void run_depthwise(
 ) noexcept nogil:
     """Run a depthwise FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
-    cdef Phase phase
-    cdef Py_ssize_t task, row, column
+    cdef Py_ssize_t task
+    cdef char *end
     job.plan, job.x, job.bias, job.out = plan, x, bias, out
     job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    for row in range(plan.rows.phases):
-        for column in range(plan.columns.phases):
-            open_phase(plan, row, column, &phase)
-            pack_phase(&job, w, &phase)
+    job.shift = choose_shift(&job)
+    job.rotated = pack_weights(&job, w, 0, job.packed)
+    if job.shift > 0:
+        end = pack_weights(&job, w, job.shift, job.rotated)
+        job.rotated_bias = end
+        if bias != NULL:
+            pack_channels(&job, bias, 1, job.shift, end, &job.finite)
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):
             run_task(&job, task, 0)

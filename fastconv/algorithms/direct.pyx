@@ -17,7 +17,7 @@ from fastconv._kernels cimport (
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, even_part, panel_start
 
 
 # One call of run_direct, as its tasks see it.
@@ -203,12 +203,6 @@ cdef void finish_classes(
             args.in_ = work.reads + work.classes[index].start
             args.out = work.writes + work.classes[index].start
             job.kernel(args)
-
-
-cdef inline Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
-    """Length of the parts when a run is cut into as few even ones of at most `most` as will do."""
-    cdef Py_ssize_t parts = (length + most - 1) // most
-    return (length + parts - 1) // parts
 
 
 cdef void run_panel(

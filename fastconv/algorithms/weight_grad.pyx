@@ -11,13 +11,15 @@ so the result is the same for any number of threads.
 """
 from cython.parallel cimport prange, threadid
 
+from libc.string cimport memset
+
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_grad_args, fastconv_pack_args, flush_denormals,
     restore_mode)
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
-    point_pixels, source_group, tap_offset)
-from fastconv.plan cimport Plan, Tensor, panel_start
+    point_pixels, same_taps, source_group, tap_offset)
+from fastconv.plan cimport Axis, Plan, Tensor, panel_start
 
 # Elements that one task adds up when the pieces are done.
 cdef Py_ssize_t SUM_CHUNK = 4096
@@ -111,42 +113,86 @@ cdef void run_block(
                 plan.kernels.grad(&args)
 
 
-cdef void run_depthwise_block(
-    const Job *job, const Block *block, const Source *source, const Workspace *work, Py_ssize_t first, Py_ssize_t end,
-    char *grad, bint accumulate,
+cdef void run_depthwise_area(
+    const Job *job, const Block *block, const Area *area, const Workspace *work, Py_ssize_t image,
+    const fastconv_depthwise_grad_args *whole,
 ) noexcept nogil:
-    """Add the kernel rows [first, end) of a block, every channel for itself, a row of pixels at a time."""
+    """Add an area of a block, whose pixels read through the same taps: `whole` says which, from the area's corner on.
+
+    Vectors start where those of x are aligned; channels keep to themselves, so that changes no sum.
+    """
     cdef const Plan *plan = job.plan
     cdef const Tensor *dy = job.dy
-    cdef Py_ssize_t image, row
+    cdef Py_ssize_t lanes = plan.kernels.lanes, size = plan.itemsize, channel = 0
+    cdef fastconv_depthwise_grad_args args = whole[0]
+    cdef Py_ssize_t shift = -(<Py_ssize_t> args.in_ // size) & (lanes - 1)
     cdef Block part = block[0]
+    args.rows, args.pixels = area.end_row - area.row, area.end_column - area.column
+    if dy.channel_stride == 1:
+        args.dy = dy.data + size * (
+            (block.image + image) * dy.batch_stride + (block.row + area.row) * dy.row_stride
+            + (block.column + area.column) * dy.column_stride)
+        args.dy_row, args.dy_stride = dy.row_stride, dy.column_stride
+    else:
+        part.image, part.images = block.image + image, 1
+        part.row, part.rows = block.row + area.row, args.rows
+        part.column, part.columns = block.column + area.column, args.pixels
+        pack_dy(job, &part, 0, plan.out_total, plan.panel, work.slice)
+        args.dy, args.dy_row, args.dy_stride = work.slice, args.pixels * plan.panel, plan.panel
+    # One vector more a pixel is worth it where there are many, all of them as far from the line.
+    args.channels = plan.out_total
+    if shift > 0 and plan.out_total % lanes == 0 and plan.out_total >= 6 * lanes:
+        args.channels = shift
+    while channel < plan.out_total:
+        plan.kernels.depthwise_grad(&args)
+        channel += args.channels
+        args.in_ = <const char *> args.in_ + args.channels * size
+        args.dy = <const char *> args.dy + args.channels * size
+        args.grad = <char *> args.grad + args.channels * size
+        args.channels = min(plan.strip_channels, plan.out_total - channel)
+
+
+cdef void run_depthwise_block(
+    const Job *job, const Block *block, const Phase *phase, const Source *source, const Workspace *work,
+    Py_ssize_t first, Py_ssize_t end, char *grad,
+) noexcept nogil:
+    """Add the kernel rows [first, end) of a block, every channel for itself, some rows of pixels at a time."""
+    cdef const Plan *plan = job.plan
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t image, row, first_row, end_row, first_column, end_column, size = plan.itemsize
+    cdef Area area
     cdef fastconv_depthwise_grad_args args
-    args.pixels, args.channels = block.columns, plan.out_total
-    args.in_stride = source.column_stride
-    args.dy_stride = dy.column_stride
-    args.tap_rows, args.tap_columns = end - first, plan.columns.taps
+    args.in_row, args.in_stride = source.row_stride, source.column_stride
     args.tap_step = 0
-    if plan.columns.taps > 1:   # they are evenly spaced
+    if columns.taps > 1:        # they are evenly spaced
         args.tap_step = tap_offset(plan, source, 0, 1) - tap_offset(plan, source, 0, 0)
-    for row in range(first, end):
+    for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
-    args.row_offset = work.offsets + first
-    args.grad = grad + first * plan.columns.taps * plan.out_total * plan.itemsize
-    args.grad_stride = plan.out_total
-    args.accumulate = accumulate
-    part.images = part.rows = 1
+    args.grad_stride, args.grad_columns, args.accumulate = plan.out_total, columns.taps, True
     for image in range(block.images):
-        for row in range(block.rows):
-            args.in_ = source.data + plan.itemsize * (image * source.image_stride + row * source.row_stride)
-            args.dy = dy.data + plan.itemsize * (
-                (block.image + image) * dy.batch_stride + (block.row + row) * dy.row_stride
-                + block.column * dy.column_stride)
-            if dy.channel_stride != 1:
-                part.image, part.row = block.image + image, block.row + row
-                pack_dy(job, &part, 0, plan.out_total, plan.panel, work.slice)
-                args.dy, args.dy_stride = work.slice, plan.panel
-            plan.kernels.depthwise_grad(&args)
-            args.accumulate = True
+        area.row = 0
+        while area.row < block.rows:
+            area.end_row, first_row, end_row = block.rows, 0, rows.taps
+            if plan.clipped:
+                area.end_row = same_taps(rows, 0, rows.taps, block.row, area.row, block.rows, &first_row, &end_row)
+            area.end_row = min(area.end_row, area.row + plan.strip_rows)
+            first_row, end_row = max(first_row, first), min(end_row, end)
+            area.column = 0
+            while area.column < block.columns and first_row < end_row:
+                area.end_column, first_column, end_column = block.columns, 0, columns.taps
+                if plan.clipped:
+                    area.end_column = same_taps(columns, 0, columns.taps, block.column, area.column, block.columns,
+                                                &first_column, &end_column)
+                args.tap_rows, args.tap_columns = end_row - first_row, end_column - first_column
+                args.row_offset = work.offsets + first_row
+                args.in_ = source.data + size * (
+                    image * source.image_stride + area.row * source.row_stride
+                    + area.column * source.column_stride + first_column * args.tap_step)
+                args.grad = grad + size * plan.out_total * (first_row * columns.taps + first_column)
+                run_depthwise_area(job, block, &area, work, image, &args)
+                area.column = area.end_column
+            area.row = area.end_row
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -165,11 +211,14 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     open_workspace(plan, job.threads, thread, &work)
     open_phase(plan, 0, 0, &phase)
     area.row = area.column = 0
+    if plan.depthwise:
+        memset(piece_of(job, piece) + first * plan.columns.taps * plan.out_total * plan.itemsize, 0,
+               (end - first) * plan.columns.taps * plan.out_total * plan.itemsize)
     for index in range(start, stop):
         locate_block(plan, index, &block)
         gather_block(plan, job.x, &block, work.scratch, &source)
         if plan.depthwise:
-            run_depthwise_block(job, &block, &source, &work, first, end, piece_of(job, piece), index > start)
+            run_depthwise_block(job, &block, &phase, &source, &work, first, end, piece_of(job, piece))
         else:
             area.end_row, area.end_column = block.rows, block.columns
             pixels = point_pixels(plan, &block, &phase, &source, &area, NULL, work.reads, NULL)

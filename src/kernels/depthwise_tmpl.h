@@ -1,10 +1,9 @@
 /* depthwise: one filter a channel, vectors along channels, a few pixels of a row at a time.
  *
  * Where taps are neighbours and the stride is 1 or 2, each input vector is loaded once a kernel row
- * and used by every tap that reads it; otherwise each tap loads its own.  Channels are the inner
- * loop, so that rows stream through the cache. */
+ * and used by every tap that reads it; otherwise each tap loads its own. */
 
-enum { K(depthwise_pixels) = 8, K(depthwise_most_taps) = 5 };
+enum { K(depthwise_most_taps) = 5 };
 
 /* Sums of `pixels` pixels and one vector of channels; in, w and out point at its first channel.  taps
  * and stride are constants, so that the compiler keeps the window in registers; stride 0 stands for
@@ -15,7 +14,7 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
     const ptrdiff_t rows = args->tap_rows, columns = args->tap_columns, step = args->tap_step;
     const ptrdiff_t in_stride = args->in_stride, out_stride = args->out_stride;
     const ptrdiff_t w_stride = args->weights_stride, skipped = (args->weights_columns - columns) * w_stride;
-    VEC sum[K(depthwise_pixels)], b[K(depthwise_most_taps)];
+    VEC sum[DEPTHWISE_PIXELS], b[K(depthwise_most_taps)];
 
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) sum[m] = V(zero)();
@@ -33,7 +32,7 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
             for (int t = 0; t < taps; t++, w += w_stride) b[t] = K(load_up_to)(w, lanes);
             FASTCONV_UNROLL
             for (int i = 0; i < (pixels - 1) * stride + taps; i++, a += step) {
-                const VEC x = K(load_up_to)(a, lanes);
+                const VEC x = V(keep)(K(load_up_to)(a, lanes));
                 FASTCONV_UNROLL
                 for (int t = 0; t < taps; t++) {
                     const int m = (i - t) / stride;
@@ -53,52 +52,64 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
     for (int m = 0; m < pixels; m++) K(store_up_to)(out + m * out_stride, sum[m], lanes);
 }
 
-/* The channels past the last whole vector. */
-static FASTCONV_NOINLINE void K(depthwise_last)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
-                                                const REAL *bias, REAL *out, int pixels, int lanes) {
-    if (pixels == 8)
-        K(depthwise_tile)(args, in, w, bias, out, 8, 0, 0, lanes);
-    else if (pixels == 4)
-        K(depthwise_tile)(args, in, w, bias, out, 4, 0, 0, lanes);
-    else
-        K(depthwise_tile)(args, in, w, bias, out, 1, 0, 0, lanes);
+/* Every pixel of up to a vector of channels, a tile at a time.  What is left at the end is a tile that
+ * computes some pixels of the last one again, unless sums are added to what is there. */
+static FASTCONV_INLINE void K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t channel, const int taps,
+                                                const int stride, const int lanes) {
+    const REAL *in = (const REAL *)args->in + channel, *w = (const REAL *)args->weights + channel;
+    const REAL *bias = args->bias ? (const REAL *)args->bias + channel : NULL;
+    REAL *out = (REAL *)args->out + channel;
+    const ptrdiff_t pixels = args->pixels, in_step = args->in_stride, out_step = args->out_stride;
+    ptrdiff_t p = 0;
+#define TILES(size)                                                                                                  \
+    for (; pixels - p > size / 2 && pixels >= size && !args->accumulate; p += size) {                                  \
+        const ptrdiff_t q = pixels - p < size ? pixels - size : p;                                                     \
+        K(depthwise_tile)(args, in + q * in_step, w, bias, out + q * out_step, size, taps, stride, lanes);            \
+    }
+    TILES(DEPTHWISE_PIXELS)
+#if DEPTHWISE_PIXELS > 8
+    TILES(8)
+#endif
+    TILES(4)
+#undef TILES
+    for (; p < pixels; p++)
+        K(depthwise_tile)(args, in + p * in_step, w, bias, out + p * out_step, 1, taps, stride, lanes);
 }
 
-/* Every channel of a few pixels. */
-static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *args, const REAL *in, REAL *out,
-                                                  const int pixels, const int taps, const int stride) {
-    const REAL *w = (const REAL *)args->weights, *bias = (const REAL *)args->bias;
-    const ptrdiff_t channels = args->channels;
+/* The channels past the last whole vector. */
+static FASTCONV_NOINLINE void K(depthwise_last)(const fastconv_depthwise_args *args, ptrdiff_t channel, int lanes) {
+    K(depthwise_pixels)(args, channel, 0, 0, lanes);
+}
+
+/* One vector of channels after the other, so that its weights stay near while all pixels pass. */
+static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
+                                                  const int stride) {
+    const fastconv_depthwise_args own = *given, *args = &own;   /* stores cannot change what is local */
     ptrdiff_t c = 0;
-    for (; c + LANES <= channels; c += LANES, in += LANES, w += LANES, out += LANES) {
-        K(depthwise_tile)(args, in, w, bias, out, pixels, taps, stride, LANES);
-        if (bias) bias += LANES;
-    }
-    if (c < channels) K(depthwise_last)(args, in, w, bias, out, pixels, (int)(channels - c));
+    for (; c + LANES <= args->channels; c += LANES) K(depthwise_pixels)(args, c, taps, stride, LANES);
+    if (c < args->channels) K(depthwise_last)(args, c, (int)(args->channels - c));
 }
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
-typedef void K(depthwise_fn)(const fastconv_depthwise_args *, const REAL *, REAL *);
-#define TILE(pixels, taps, stride) static FASTCONV_NOINLINE void K(depthwise_##taps##s##stride##_##pixels)(const fastconv_depthwise_args *args, const REAL *in, REAL *out) { K(depthwise_channels)(args, in, out, pixels, taps, stride); }
-#define TILES(taps, stride) TILE(8, taps, stride) TILE(4, taps, stride) TILE(1, taps, stride)
-TILES(3, 1) TILES(3, 2) TILES(5, 1) TILES(5, 2) TILES(0, 0)
-#undef TILES
-#undef TILE
+static FASTCONV_NOINLINE void K(depthwise_3s1)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, 3, 1); }
+static FASTCONV_NOINLINE void K(depthwise_3s2)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, 3, 2); }
+static FASTCONV_NOINLINE void K(depthwise_5s1)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, 5, 1); }
+static FASTCONV_NOINLINE void K(depthwise_5s2)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, 5, 2); }
+static FASTCONV_NOINLINE void K(depthwise_any)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, 0, 0); }
 
 static void K(depthwise)(const fastconv_depthwise_args *args) {
-#define TILES(taps, stride) {K(depthwise_##taps##s##stride##_8), K(depthwise_##taps##s##stride##_4), K(depthwise_##taps##s##stride##_1)}
-    static K(depthwise_fn) *const windows[2][2][3] = {{TILES(3, 1), TILES(3, 2)}, {TILES(5, 1), TILES(5, 2)}};
-    static K(depthwise_fn) *const any[3] = TILES(0, 0);
-#undef TILES
-    const int close = args->in_stride == args->tap_step || args->in_stride == 2 * args->tap_step;
-    const int window = close && (args->tap_columns == 3 || args->tap_columns == 5);
-    K(depthwise_fn) *const *tile = window ? windows[args->tap_columns == 5][args->in_stride != args->tap_step] : any;
-    const REAL *in = (const REAL *)args->in;
-    REAL *out = (REAL *)args->out;
+    const ptrdiff_t taps = args->tap_columns;
+    const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
     assert(args->pixels >= 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
 
-    ptrdiff_t p = 0;
-    for (; p + 8 <= args->pixels; p += 8) tile[0](args, in + p * args->in_stride, out + p * args->out_stride);
-    for (; p + 4 <= args->pixels; p += 4) tile[1](args, in + p * args->in_stride, out + p * args->out_stride);
-    for (; p < args->pixels; p++) tile[2](args, in + p * args->in_stride, out + p * args->out_stride);
+    if (taps == 3 && stride == 1)
+        K(depthwise_3s1)(args);
+    else if (taps == 3 && stride == 2)
+        K(depthwise_3s2)(args);
+    else if (taps == 5 && stride == 1)
+        K(depthwise_5s1)(args);
+    else if (taps == 5 && stride == 2)
+        K(depthwise_5s2)(args);
+    else
+        K(depthwise_any)(args);
 }

@@ -14,6 +14,8 @@
 #define CONV_ROWS(columns) ((columns) == 1 ? 8 : 6)
 #define CONV_NARROW_PIXELS 3
 #define CONV_NARROW_COLUMNS 4
+#define DEPTHWISE_PIXELS 8
+#define DEPTHWISE_SUMS 10
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 6
 
@@ -28,6 +30,10 @@ static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm256_setzero_ps(); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm256_set1_ps(a); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm256_storeu_ps(p, a); }
+static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm256_fmadd_ps(a, b, c); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) { return _mm256_maskload_ps(p, f32_mask(n)); }
@@ -65,6 +71,10 @@ static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm256_setzero_pd(); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm256_set1_pd(a); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm256_storeu_pd(p, a); }
+static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm256_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) { return _mm256_maskload_pd(p, f64_mask(n)); }

@@ -13,6 +13,8 @@
 #define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 6
+#define DEPTHWISE_PIXELS 16
+#define DEPTHWISE_SUMS 25
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 12
 
@@ -23,6 +25,10 @@ static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm512_setzero_ps(); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm512_set1_ps(a); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm512_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm512_storeu_ps(p, a); }
+static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm512_fmadd_ps(a, b, c); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
@@ -71,6 +77,10 @@ static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm512_setzero_pd(); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm512_set1_pd(a); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm512_storeu_pd(p, a); }
+static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm512_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {

@@ -14,6 +14,8 @@
 #define CONV_ROWS(columns) ((columns) <= 3 ? 8 : 6)
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 4
+#define DEPTHWISE_PIXELS 8
+#define DEPTHWISE_SUMS 25
 #define GRAD_COLUMNS 3
 #define GRAD_ROWS 8
 
@@ -24,6 +26,10 @@ static FASTCONV_INLINE f32_vec f32_zero(void) { return vdupq_n_f32(0.0f); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return vdupq_n_f32(a); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return vld1q_f32(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { vst1q_f32(p, a); }
+static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return vfmaq_f32(c, a, b); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
@@ -52,6 +58,10 @@ static FASTCONV_INLINE f64_vec f64_zero(void) { return vdupq_n_f64(0.0); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return vdupq_n_f64(a); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return vld1q_f64(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { vst1q_f64(p, a); }
+static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
+    FASTCONV_KEEP(a);
+    return a;
+}
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return vfmaq_f64(c, a, b); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {

@@ -10,6 +10,8 @@
 #define CONV_ROWS(columns) 4
 #define CONV_NARROW_PIXELS 3
 #define CONV_NARROW_COLUMNS 4
+#define DEPTHWISE_PIXELS 4
+#define DEPTHWISE_SUMS 9
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 4
 
