@@ -36,13 +36,14 @@ cdef struct Axis:
 cdef struct Plan:
     Geometry geometry
     Op op
-    bint depthwise
+    bint depthwise                  # vectors along the channels of all groups
     const fastconv_kernels *kernels
     Py_ssize_t itemsize
     double flops
     int threads
     # The pass as a sum over taps: input and output channels of one group (depthwise: of all), and of a whole pixel.
     Py_ssize_t images, groups, multiplier
+    Py_ssize_t group                # depthwise: channels that see each other, 1 or a few
     Py_ssize_t in_channels, out_channels, in_total, out_total
     Axis rows, columns
     # Blocks of output: whole images, or a part of one.

@@ -220,14 +220,39 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
     plan.swapped = along_runs < 0.8 * along_channels
 
 
-cdef void choose_pass(Plan *plan) noexcept nogil:
+cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
+    """Whether no weight is NaN or infinite (taken for granted where there are none to look at)."""
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t i, j, c, o, at
+    cdef double value
+    if w.data == NULL:
+        return True
+    for i in range(g.kernel_height):
+        for j in range(g.kernel_width):
+            for c in range(g.in_channels // g.groups):
+                for o in range(g.out_channels):
+                    at = i * w.batch_stride + j * w.row_stride + c * w.column_stride + o * w.channel_stride
+                    value = (<const float *> w.data)[at] if plan.itemsize == 4 else (<const double *> w.data)[at]
+                    if value - value != 0:
+                        return False
+    return True
+
+
+cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
     """Channels and steps of the pass, seen as one sum over taps."""
     cdef Geometry *g = &plan.geometry
     cdef Py_ssize_t multiplier = g.out_channels // g.groups
     cdef Py_ssize_t inner = g.in_channels // g.groups
     plan.images = g.batch
     plan.groups = g.groups
-    plan.depthwise = inner == 1 and g.groups > 1
+    # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding is
+    # multiplied there, which dL/dx may only do if zero times every weight is zero.  (In dL/dW the sums of all
+    # channels of a group do not fit the registers, and vectors along the runs of one group are faster.)
+    plan.group = inner if inner == multiplier and 1 < inner < plan.kernels.lanes and inner & (inner - 1) == 0 else 1
+    if plan.group > 1 and (plan.op == WEIGHT_GRAD or g.groups == 1 or (
+            plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
+        plan.group = 1
+    plan.depthwise = g.groups > 1 and (inner == 1 or plan.group > 1)
     plan.multiplier = multiplier
     plan.swapped = plan.narrow = False
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
@@ -241,27 +266,12 @@ cdef void choose_pass(Plan *plan) noexcept nogil:
     if plan.depthwise:
         # Scratch holds, beside each output channel, the input that it reads.
         plan.planes = 1
+        if plan.group > 1:
+            plan.multiplier = 1
         plan.pixel_pitch = g.out_channels
         plan.in_channels = plan.out_channels = plan.out_total
     plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
                   * inner * g.out_channels)
-
-
-cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
-    """Whether no weight is NaN or infinite (taken for granted where there are none to look at)."""
-    cdef const Geometry *g = &plan.geometry
-    cdef Py_ssize_t i, j, o, at
-    cdef double value
-    if w.data == NULL:
-        return True
-    for i in range(g.kernel_height):
-        for j in range(g.kernel_width):
-            for o in range(g.out_channels):
-                at = i * w.batch_stride + j * w.row_stride + o * w.channel_stride
-                value = (<const float *> w.data)[at] if plan.itemsize == 4 else (<const double *> w.data)[at]
-                if value - value != 0:
-                    return False
-    return True
 
 
 cdef bint choose_narrow(const Plan *plan) noexcept nogil:
@@ -307,9 +317,10 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     if plan.depthwise:
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
-        plan.clipped = padded and (plan.op == INPUT_GRAD or (all_finite(plan, weights) if plan.op == FORWARD
+        plan.clipped = padded and plan.group == 1 and (plan.op == INPUT_GRAD or (all_finite(plan, weights) if plan.op == FORWARD
                                    else may_clip and reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)))
-        plan.gathered = source.channel_stride != 1 or plan.multiplier != 1 or (padded and not plan.clipped)
+        plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
+                         or (padded and not plan.clipped))
         return
     plan.gathered = padded or source.channel_stride != 1 or not (
         dense or (plan.in_channels >= 64 and not runs_matter))
@@ -408,7 +419,7 @@ cdef void make_plan(
               g.dilation_height, axis_memory)
     make_axis(&plan.columns, op, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
-    choose_pass(plan)
+    choose_pass(plan, weights)
     choose_source(plan, source, weights, may_clip)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
@@ -428,7 +439,7 @@ cdef void make_plan(
         choose_strips(plan)
         if op != WEIGHT_GRAD:   # twice, once with its channels rotated, the bias, and a vector that a pack may overrun
             plan.packed_bytes = whole_lines(
-                (2 * plan.rows.taps * plan.columns.taps * (plan.multiplier if op == INPUT_GRAD else 1) + 1)
+                (2 * plan.rows.taps * plan.columns.taps * plan.group * (plan.multiplier if op == INPUT_GRAD else 1) + 1)
                 * plan.panel * plan.itemsize + kernels.lanes * plan.itemsize)
     else:
         choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)

@@ -39,16 +39,17 @@ typedef struct {
 } fastconv_grad_args;
 typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy_stride may be any, columns too */
 
-/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns of
- *             in[p * in_stride + row_offset[r] + t * tap_step + c] * weights[r * weights_columns + t][c] */
+/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns
+ *             and i < group of in[p * in_stride + row_offset[r] + t * tap_step + c - c % group + i]
+ *                              * weights[(r * weights_columns + t) * group + i][c] */
 typedef struct {
-    ptrdiff_t pixels, channels;
+    ptrdiff_t pixels, channels, group;
     const void *in;
     void *out;
     ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */
     ptrdiff_t tap_rows, tap_columns, tap_step;
     const ptrdiff_t *row_offset;      /* [tap_rows] */
-    const void *weights;              /* [tap_rows * weights_columns] rows, weights_stride apart */
+    const void *weights;              /* [tap_rows * weights_columns * group] rows, weights_stride apart */
     ptrdiff_t weights_stride, weights_columns;
     const void *bias;                 /* [channels] or NULL */
     int accumulate;

@@ -172,16 +172,23 @@ def place_taps(call, pixels, channels, taps, stride, dilation):
     }  # fmt: skip
 
 
-def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0):
+def by_group(x, group):
+    """For i in turn: beside every channel, the i-th one of its group."""
+    channels = np.arange(x.shape[-1])
+    return np.stack([x[..., channels - channels % group + i] for i in range(group)], axis=-2)
+
+
+def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0, group=1):
     rows, columns = taps
+    channels = -(-channels // group) * group
     x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
-    w = call.values(rows, columns, channels)
-    weights = call.unread(rows, columns + skipped, channels)
+    w = call.values(rows, columns, group, channels)
+    weights = call.unread(rows, columns + skipped, group, channels)
     weights[:, :columns] = w
-    weights = weights.reshape(rows * (columns + skipped), channels)
+    weights = weights.reshape(rows * (columns + skipped) * group, channels)
     bias = call.values(channels)
     before = call.values(pixels, channels)
-    want = np.einsum("rtpc,rtc->pc", wide(x), wide(w))
+    want = np.einsum("rtpic,rtic->pc", wide(by_group(x, group)), wide(w))
     if "out" in start:
         want += before
     else:
@@ -189,12 +196,13 @@ def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0):
         if "bias" in start:
             want += bias
     # The weights that are skipped after the last row need not be there.
-    weights = call.rows(weights[: max(len(weights) - skipped, 0)])
-    out = call.output(before, want, rows * columns + 1)
+    weights = call.rows(weights[: max(len(weights) - skipped * group, 0)])
+    out = call.output(before, want, rows * columns * group + 1)
     return call(
         "depthwise",
         out,
         **fields,
+        group=group,
         out=out.address,
         out_stride=out.stride,
         weights=weights.address,
@@ -224,11 +232,12 @@ def depthwise_sizes(table):
 
 def depthwise_cases(table):
     start, skipped = itertools.cycle(STARTS), itertools.cycle((0, 0, 1, 0, 2))
+    groups = itertools.cycle([1, 2, 1, *(g for g in (4, 8, 16) if g <= table["lanes"])])
     for sizes in depthwise_sizes(table):
-        yield case(**sizes, start=next(start), skipped=next(skipped))
+        yield case(**sizes, start=next(start), skipped=next(skipped), group=next(groups))
 
 
-def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, skipped=0, height=1):
+def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, skipped, height):
     rows, columns = taps
     # The rows of pixels lie one after the other.
     x, fields = place_taps(call, height * pixels, channels, taps, stride, dilation)

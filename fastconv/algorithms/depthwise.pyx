@@ -1,4 +1,4 @@
-"""One filter a channel: the forward pass and dL/dx, vectors along channels.
+"""One filter a channel, or a small group of channels: the forward pass and dL/dx, vectors along channels.
 
 The same blocks and phases as the direct sum; the kernel takes a strip of pixels of one row at a time and
 multiplies each channel by its own weight.  A strip is so short, and if need be takes so few channels, that
@@ -16,7 +16,8 @@ another, a row is one line of elements in which a vector may start anywhere: it 
 """
 from cython.parallel cimport prange, threadid
 
-from fastconv._kernels cimport fastconv_depthwise_args, fastconv_pack_args, flush_denormals, restore_mode
+from fastconv._kernels cimport (
+    fastconv_depthwise_args, fastconv_gather_args, fastconv_pack_args, flush_denormals, restore_mode)
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, real_taps, same_taps, tap_offset, zero_block)
@@ -29,7 +30,7 @@ cdef struct Job:
     const Tensor *x
     const char *bias
     char *out
-    char *packed                # [phase][share][row tap][column tap][panel]
+    char *packed                # [phase][share][row tap][column tap][channel of the group][panel]
     char *rotated               # the same with channels rotated by `shift`, then the bias
     const char *rotated_bias
     Py_ssize_t shift
@@ -62,7 +63,7 @@ cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
 cdef Py_ssize_t phase_weights(const Plan *plan, const Phase *phase) noexcept nogil:
     """Where the packed weights of a phase start, in bytes."""
     cdef Py_ssize_t taps = phase.first_row * plan.columns.taps + phase.rows * phase.first_column
-    return taps * shares_of(plan) * plan.panel * plan.itemsize
+    return taps * shares_of(plan) * plan.group * plan.panel * plan.itemsize
 
 
 cdef char *pack_channels(
@@ -84,20 +85,43 @@ cdef char *pack_channels(
     return to + plan.panel * plan.itemsize
 
 
+cdef char *pack_group(const Job *job, const Tensor *w, const char *source, char *to) noexcept nogil:
+    """One tap: a row of all channels for each channel that a group sums over; returns where the next tap starts."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t i, i_stride = w.column_stride
+    cdef fastconv_gather_args args
+    args.lead = args.tail = args.outer_stride = args.outer_step = 0
+    args.outer, args.inner, args.pixels = 1, plan.group, plan.groups
+    args.column_stride, args.pixel_step = plan.group * w.channel_stride, plan.group
+    args.inner_stride = w.channel_stride
+    if plan.op == INPUT_GRAD:
+        i_stride, args.inner_stride = w.channel_stride, w.column_stride
+    for i in range(plan.group):
+        args.x, args.scratch = source + i * i_stride * plan.itemsize, to
+        plan.kernels.gather(&args)
+        to += plan.panel * plan.itemsize
+    return to
+
+
 cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) noexcept nogil:
     """The weights of every phase, rotated by `shift`; returns their end."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t row, column, tap, share, shares = shares_of(plan)
+    cdef const char *source
     cdef Phase phase
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
             for share in range(shares):
                 for tap in range(phase.rows * phase.columns):
-                    to = pack_channels(job, w.data + plan.itemsize * (
+                    source = w.data + plan.itemsize * (
                         plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
                         + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
-                        + share * w.channel_stride), shares * w.channel_stride, shift, to, &job.finite)
+                        + share * w.channel_stride)
+                    if plan.group > 1:
+                        to = pack_group(job, w, source, to)
+                    else:
+                        to = pack_channels(job, source, shares * w.channel_stride, shift, to, &job.finite)
     return to
 
 
@@ -124,10 +148,10 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         ((block.image + part.image) * rows.out_size + first_row) * columns.out_size + first_column)
         + strip.channel + shift)
     cdef const char *weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, part.phase) + (
-        size * (strip.first_tap * plan.panel + strip.channel))
+        size * (strip.first_tap * plan.group * plan.panel + strip.channel))
     if job.bias != NULL:
         args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
-    args.pixels, args.channels = strip.pixels, strip.channels
+    args.pixels, args.channels, args.group = strip.pixels, strip.channels, plan.group
     args.tap_columns = strip.end_tap - strip.first_tap
     if strip.pixels == 1:       # a column of pixels, which the kernel takes like a row
         args.in_stride, args.out_stride = part.source.row_stride, out_row
@@ -144,7 +168,7 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         args.tap_rows, args.row_offset = end - first, part.args.row_offset + first
         args.in_ = source + row * part.source.row_stride * size
         args.out = out + row * out_row * size
-        args.weights = weights + first * part.phase.columns * plan.panel * size
+        args.weights = weights + first * part.phase.columns * plan.group * plan.panel * size
         for share in range(shares_of(plan)):
             args.accumulate = share > 0
             plan.kernels.depthwise(&args)
@@ -231,7 +255,7 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     """Channels to the first vector that is aligned; 0 where a row is not one line of elements."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total % lanes or plan.columns.in_step != 1 or plan.columns.out_step != 1 or shares_of(plan) > 1:
+    if plan.out_total % lanes or plan.group > 1 or plan.columns.in_step != 1 or plan.columns.out_step != 1 or shares_of(plan) > 1:
         return 0
     if not plan.gathered and job.x.column_stride != plan.out_total:
         return 0
@@ -249,8 +273,9 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef Phase phase
     open_workspace(plan, job.threads, thread, &work)
     locate_block(plan, task, &block)
-    # Scratch is as much out of line as the output, so that both are aligned at once.
-    gather_block(plan, job.x, &block, work.scratch + (<size_t> job.out & (64 - plan.itemsize)), &source)
+    # Scratch is as much out of line as the output, if that is how both can be aligned at once.
+    gather_block(plan, job.x, &block,
+                 work.scratch + (<size_t> job.out & (64 - plan.itemsize) if job.shift > 0 else 0), &source)
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
     for row in range(plan.rows.phases):

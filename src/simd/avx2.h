@@ -39,6 +39,13 @@ static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) { return _mm256_maskload_ps(p, f32_mask(n)); }
 static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) { _mm256_maskstore_ps(p, f32_mask(n), a); }
 
+typedef __m256i f32_index;
+static FASTCONV_INLINE f32_index f32_group_index(int group, int i) {
+    const __m256i lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm256_add_epi32(_mm256_and_si256(lane, _mm256_set1_epi32(-group)), _mm256_set1_epi32(i));
+}
+static FASTCONV_INLINE f32_vec f32_permute(f32_vec a, f32_index index) { return _mm256_permutevar8x32_ps(a, index); }
+
 /* Pairs, then quads within a 128-bit lane, then the lanes themselves change places. */
 static FASTCONV_INLINE void f32_transpose(f32_vec r[8]) {
     f32_vec t[8];
@@ -79,6 +86,18 @@ static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm256_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) { return _mm256_maskload_pd(p, f64_mask(n)); }
 static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) { _mm256_maskstore_pd(p, f64_mask(n), a); }
+
+
+/* A double moves as the two halves of 32 bits that it is made of. */
+typedef __m256i f64_index;
+static FASTCONV_INLINE f64_index f64_group_index(int group, int i) {
+    const __m256i half = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    const __m256i first = _mm256_and_si256(half, _mm256_set1_epi32(-2 * group));
+    return _mm256_add_epi32(_mm256_add_epi32(first, _mm256_set1_epi32(2 * i)), _mm256_and_si256(half, _mm256_set1_epi32(1)));
+}
+static FASTCONV_INLINE f64_vec f64_permute(f64_vec a, f64_index index) {
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(a), index));
+}
 
 static FASTCONV_INLINE void f64_transpose(f64_vec r[4]) {
     const f64_vec a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);

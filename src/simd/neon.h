@@ -42,6 +42,15 @@ static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
     vst1q_f32(lane, a);
     for (int i = 0; i < n; i++) p[i] = lane[i];
 }
+typedef uint8x16_t f32_index;
+static FASTCONV_INLINE f32_index f32_group_index(int group, int i) {
+    uint8_t byte[16];
+    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(((b / 4 & -group) + i) * 4 + b % 4);
+    return vld1q_u8(byte);
+}
+static FASTCONV_INLINE f32_vec f32_permute(f32_vec a, f32_index index) {
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), index));
+}
 static FASTCONV_INLINE void f32_transpose(f32_vec r[4]) {
     const float32x4x2_t a = vzipq_f32(r[0], r[2]), b = vzipq_f32(r[1], r[3]);
     const float32x4x2_t low = vzipq_f32(a.val[0], b.val[0]), high = vzipq_f32(a.val[1], b.val[1]);
@@ -72,6 +81,15 @@ static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
         vst1q_f64(p, a);
     else if (n)
         *p = vgetq_lane_f64(a, 0);
+}
+typedef uint8x16_t f64_index;
+static FASTCONV_INLINE f64_index f64_group_index(int group, int i) {
+    uint8_t byte[16];
+    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(((b / 8 & -group) + i) * 8 + b % 8);
+    return vld1q_u8(byte);
+}
+static FASTCONV_INLINE f64_vec f64_permute(f64_vec a, f64_index index) {
+    return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(a), index));
 }
 static FASTCONV_INLINE void f64_transpose(f64_vec r[2]) {
     const f64_vec low = vzip1q_f64(r[0], r[1]);

@@ -50,6 +50,22 @@ static FASTCONV_INLINE void SIMD(store_part)(SIMD_REAL *p, SIMD(vec) a, int n) {
     for (int i = 0; i < n; i++) p[i] = a.lane[i];
 }
 
+typedef struct {
+    int lane[SIMD_LANES];
+} SIMD(index);
+
+static FASTCONV_INLINE SIMD(index) SIMD(group_index)(int group, int i) {
+    SIMD(index) index;
+    for (int n = 0; n < SIMD_LANES; n++) index.lane[n] = (n & -group) + i;
+    return index;
+}
+
+static FASTCONV_INLINE SIMD(vec) SIMD(permute)(SIMD(vec) a, SIMD(index) index) {
+    SIMD(vec) v;
+    for (int n = 0; n < SIMD_LANES; n++) v.lane[n] = a.lane[index.lane[n]];
+    return v;
+}
+
 static FASTCONV_INLINE void SIMD(transpose)(SIMD(vec) r[SIMD_LANES]) {
     FASTCONV_UNROLL
     for (int i = 0; i < SIMD_LANES; i++)
