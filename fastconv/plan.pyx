@@ -427,6 +427,10 @@ cdef void make_plan(
         pixels = DEPTHWISE_PIXELS
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
+        if plan.rows.phases * plan.columns.phases > 1:
+            # Phases write between one another's pixels: what one leaves out should still be near for the next.
+            pixels = max(min(pixels, caches().l2 // 4 // (
+                plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)
     choose_blocks(plan, pixels, scratch)
     if plan.depthwise:
         plan.panels = 1

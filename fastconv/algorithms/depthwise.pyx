@@ -7,9 +7,10 @@ in place and leaves out the taps that fall on padding: see Plan.clipped.  With s
 scratch holds each channel that often (forward), or dy of the j-th filters side by side, whose shares dL/dx
 adds one after the other.
 
-NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice.  Where pixels follow one
-another, a row is one line of elements in which a vector may start anywhere: it starts where it is aligned,
-`shift` channels into the pixel, and meets weights whose channels are rotated by as many.
+NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice and more.  Where pixels
+follow one another, a row is one line of elements in which a vector may start anywhere: it starts where it is
+aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere
+the first `shift` channels of every pixel go by themselves, if there are enough others.
 
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
@@ -24,6 +25,10 @@ from fastconv.blocks cimport (
 from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, even_part
 
 
+# Vectors a pixel from which on one more for the first channels costs less than none being aligned.
+cdef Py_ssize_t MANY_VECTORS = 6
+
+
 # One call of run_depthwise, as its tasks see it.
 cdef struct Job:
     const Plan *plan
@@ -33,7 +38,8 @@ cdef struct Job:
     char *packed                # [phase][share][row tap][column tap][channel of the group][panel]
     char *rotated               # the same with channels rotated by `shift`, then the bias
     const char *rotated_bias
-    Py_ssize_t shift
+    Py_ssize_t shift            # channels to the first aligned vector, or 0
+    bint contiguous             # pixels follow one another, in the input of a block and in the output
     char *threads
     int finite
 
@@ -195,7 +201,7 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
     cdef Py_ssize_t most
     cdef Strip strip
     strip.first_tap, strip.end_tap = 0, part.phase.columns
-    strip.rotated = job.shift > 0 and right - left > 1
+    strip.rotated = job.shift > 0 and job.contiguous and right - left > 1
     if strip.rotated:           # the last pixel is made of the first one's head and its own tail
         right -= 1
     strip.pixel = left
@@ -203,10 +209,12 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
     while strip.pixel < right:
         strip.pixels = min(most, right - strip.pixel)
         strip.channel = 0
+        strip.channels = plan.strip_channels if job.contiguous or job.shift == 0 else job.shift
         while strip.channel < plan.out_total:
-            strip.channels = min(plan.strip_channels, plan.out_total - strip.channel)
+            strip.channels = min(strip.channels, plan.out_total - strip.channel)
             run_strip(job, part, &strip)
             strip.channel += strip.channels
+            strip.channels = plan.strip_channels
         strip.pixel += strip.pixels
     if strip.rotated:
         strip.rotated, strip.pixels = False, 1
@@ -252,12 +260,12 @@ cdef void run_phase(
 
 
 cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
-    """Channels to the first vector that is aligned; 0 where a row is not one line of elements."""
+    """Channels to the first vector that is aligned; 0 where it does not pay to start there."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total % lanes or plan.group > 1 or plan.columns.in_step != 1 or plan.columns.out_step != 1 or shares_of(plan) > 1:
+    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1:
         return 0
-    if not plan.gathered and job.x.column_stride != plan.out_total:
+    if not job.contiguous and (plan.out_total < MANY_VECTORS * lanes or plan.columns.out_step > 1):
         return 0
     return -(<Py_ssize_t> (job.out if plan.gathered else job.x.data) // plan.itemsize) & (lanes - 1)
 
@@ -296,9 +304,11 @@ cdef void run_depthwise(
     job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
+    job.contiguous = plan.columns.in_step == 1 and plan.columns.out_step == 1 and (
+        plan.gathered or x.column_stride == plan.out_total)
     job.shift = choose_shift(&job)
     job.rotated = pack_weights(&job, w, 0, job.packed)
-    if job.shift > 0:
+    if job.shift > 0 and job.contiguous:
         end = pack_weights(&job, w, job.shift, job.rotated)
         job.rotated_bias = end
         if bias != NULL:
