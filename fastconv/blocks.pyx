@@ -125,7 +125,7 @@ cdef void gather_block(
     elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
         args.outer, args.inner = plan.multiplier, plan.out_total
         args.outer_stride, args.inner_stride = x.channel_stride, plan.multiplier * x.channel_stride
-        args.outer_step = plan.out_total
+        args.outer_step = plan.group_pitch
     elif plan.multiplier > 1:   # each channel as often as it has filters
         args.outer, args.inner = plan.in_total, plan.multiplier
         args.outer_stride, args.inner_stride = x.channel_stride, 0

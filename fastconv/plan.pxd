@@ -57,6 +57,7 @@ cdef struct Plan:
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     # Depthwise: pixels and channels that a kernel call takes, so that several rows of them stay in L1.
     Py_ssize_t strip_pixels, strip_channels
+    Py_ssize_t repeat               # pixels that one row of packed weights covers, where channels are few
     Py_ssize_t strip_rows           # weight_grad: rows whose pixels are summed before the sum is added to the rest
     # Products: panels of output channels, K in slices.
     Py_ssize_t vectors, panels      # of one group

@@ -11,6 +11,7 @@ from fastconv.blocks cimport PixelClass, real_taps
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
+cdef Py_ssize_t FEW_FILTERS = 4
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 256
@@ -252,7 +253,9 @@ cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
     if plan.group > 1 and (plan.op == WEIGHT_GRAD or g.groups == 1 or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
         plan.group = 1
-    plan.depthwise = g.groups > 1 and (inner == 1 or plan.group > 1)
+    # A few filters over a single channel have more pixels than channels to lay vectors along.
+    plan.depthwise = plan.group > 1 or (inner == 1 and (g.groups > 1 or (
+        multiplier <= FEW_FILTERS and g.stride_width == 1)))
     plan.multiplier = multiplier
     plan.swapped = plan.narrow = False
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
@@ -268,7 +271,9 @@ cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
         plan.planes = 1
         if plan.group > 1:
             plan.multiplier = 1
-        plan.pixel_pitch = g.out_channels
+        plan.pixel_pitch = plan.out_total
+        if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
+            plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
     plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
                   * inner * g.out_channels)
@@ -295,6 +300,15 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
             < 0.7 * down * across * length)
 
 
+cdef void choose_repeat(Plan *plan) noexcept nogil:
+    """Where a pixel is less than a vector, a vector takes several of them: as many as make whole vectors."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    if plan.out_total < lanes and plan.group == 1 and plan.columns.in_step == 1 and plan.columns.out_step == 1:
+        plan.repeat = lanes
+        while plan.repeat % 2 == 0 and plan.repeat // 2 * plan.out_total % lanes == 0:
+            plan.repeat //= 2
+
+
 cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
     """Whether every step reads some element of the input, in an axis of one phase."""
     cdef Py_ssize_t step, first, end
@@ -314,12 +328,15 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     cdef bint runs_matter = plan.columns.consecutive and choose_narrow(plan)
     plan.merged = False
     plan.clipped = False
+    plan.repeat = 1
     if plan.depthwise:
+        choose_repeat(plan)
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
         plan.clipped = padded and plan.group == 1 and (plan.op == INPUT_GRAD or (all_finite(plan, weights) if plan.op == FORWARD
                                    else may_clip and reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
+                         or (plan.repeat > 1 and source.column_stride != plan.out_total)
                          or (padded and not plan.clipped))
         return
     plan.gathered = padded or source.channel_stride != 1 or not (
@@ -392,6 +409,8 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
         min(plan.columns.block, plan.columns.breaks + 1)))
     if plan.op == WEIGHT_GRAD:
         slice_rows = plan.strip_rows * plan.columns.block if plan.depthwise else plan.block_pixels
+        if plan.depthwise and plan.repeat > 1:      # dy as it would be dense, and the sums of every repetition
+            slice_rows = ceil_div(slice_rows * plan.out_total, plan.panel) + plan.rows.taps * plan.columns.taps
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
@@ -434,7 +453,7 @@ cdef void make_plan(
     choose_blocks(plan, pixels, scratch)
     if plan.depthwise:
         plan.panels = 1
-        plan.vectors = ceil_div(plan.out_channels, kernels.lanes)
+        plan.vectors = ceil_div(plan.out_channels * plan.repeat, kernels.lanes)
         plan.panel = plan.vectors * kernels.lanes
         plan.packed = plan.weights_in_place = False
         plan.parts = 1

@@ -34,6 +34,7 @@ SETS = [
 ]
 FUSED = [name for name in _kernels.available() if name in ("avx2", "avx512", "neon")]
 
+LANES = max(table["lanes"] for table in _kernels.tables())
 NARROW = max(table["narrow_panel"] for table in _kernels.tables())
 
 # More than one block, panel and piece of every pass, and no multiple of any tile.
@@ -44,6 +45,16 @@ LARGER = [
     Conv((1, 31, 33, 50), (1, 1, 50, 70)),
     Conv((2, 41, 37, 45), (3, 3, 1, 45), padding=1, groups=45),
     Conv((1, 27, 29, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
+    Conv((2, 33, 41, 40), (3, 3, 4, 40), padding=1, groups=10),  # small groups
+    Conv((2, 19, 50, 32), (5, 5, 8, 32), padding=2, groups=4, stride=(1, 2)),
+    Conv((1, 60, 133, 1), (3, 3, 1, 1), padding=1),  # filters of single-channel images
+    Conv((2, 31, 77, 1), (5, 3, 1, 3), padding=(2, 1), dilation=(1, 2)),
+    Conv((1, 30, 67, 3), (3, 3, 1, 3), padding="same", groups=3, stride=(2, 1)),
+    Conv((2, 21, 37, 64), (3, 3, 1, 64), padding=1, groups=64, stride=2),
+    Conv((2, 25, 33, 96), (5, 5, 1, 96), padding=2, groups=96),  # long enough to be aligned
+    Conv((1, 26, 28, 20), (3, 3, 20, 24), padding=9, dilation=9),  # mostly padding
+    Conv((3, 1, 1, 70), (3, 3, 70, 90), padding=1),
+    Conv((3, 7, 7, 64), (7, 7, 64, 96)),
 ]
 
 
@@ -76,8 +87,16 @@ def test_exact_in_every_set(conv, isa, use):
 
 
 def order_is_fixed(which, conv):
-    """Whether sums are chains in one order: those of few output channels may be cut into lanes."""
-    depth = conv.w[2]
+    """Whether sums are chains in one order, which those that are cut into lanes are not.
+
+    They may be where output channels are few, where a vector of dL/dW takes several pixels, and
+    where it holds a whole group of channels.
+    """
+    depth, filters = conv.w[2], conv.w[3]
+    if which == "weight_grad" and depth == 1 and filters < LANES:
+        return False
+    if 1 < depth == filters // conv.groups < LANES and conv.groups > 1:
+        return which == "weight_grad"
     width = {"forward": conv.w[3] // conv.groups, "input_grad": depth}.get(which, NARROW + 1)
     return width > NARROW or (conv.groups > 1 and depth == 1)  # depthwise: along channels
 

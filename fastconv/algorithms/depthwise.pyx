@@ -4,8 +4,9 @@ The same blocks and phases as the direct sum; the kernel takes a strip of pixels
 multiplies each channel by its own weight.  A strip is so short, and if need be takes so few channels, that
 what a row reads is still in L1 when the next row reads it again.  Where it may, the kernel reads the input
 in place and leaves out the taps that fall on padding: see Plan.clipped.  With several filters a channel,
-scratch holds each channel that often (forward), or dy of the j-th filters side by side, whose shares dL/dx
-adds one after the other.
+scratch holds each channel that often (forward), or dy of the j-th filters of all channels in a plane, whose
+shares dL/dx adds one after the other.  Channels fewer than lanes are repeated: a vector, and a row of packed
+weights, covers several pixels then.
 
 NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice and more.  Where pixels
 follow one another, a row is one line of elements in which a vector may start anywhere: it starts where it is
@@ -50,6 +51,7 @@ cdef struct Strip:
     Py_ssize_t first_tap, end_tap
     Py_ssize_t channel, channels
     bint rotated                # pixels and channels count from `shift` on
+    bint repeated               # pixels count by Plan.repeat, each with so many times the channels
 
 
 # A phase in a block, with what its kernel calls have in common.
@@ -75,18 +77,20 @@ cdef Py_ssize_t phase_weights(const Plan *plan, const Phase *phase) noexcept nog
 cdef char *pack_channels(
     const Job *job, const char *source, Py_ssize_t stride, Py_ssize_t shift, char *to, int *finite,
 ) noexcept nogil:
-    """A row of all channels, rotated by `shift`; returns where the next row starts."""
+    """A row of all channels, rotated by `shift` or repeated; returns where the next row starts."""
     cdef const Plan *plan = job.plan
     cdef fastconv_pack_args args
+    cdef Py_ssize_t copy
     args.rows, args.row_stride, args.column_stride = 1, 0, stride
     args.finite = finite
     args.source, args.panel = source + shift * stride * plan.itemsize, to
     args.columns = plan.out_total - shift
     args.panel_stride = (args.columns + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
-    plan.kernels.pack(&args)
-    if shift > 0:               # over the zeros that fill up the first part
-        args.source, args.panel = source, to + args.columns * plan.itemsize
-        args.columns, args.panel_stride = shift, plan.kernels.lanes
+    for copy in range(plan.repeat):     # each over the zeros that fill up the one before
+        plan.kernels.pack(&args)
+        args.panel = <char *> args.panel + args.columns * plan.itemsize
+    if shift > 0:
+        args.source, args.columns, args.panel_stride = source, shift, plan.kernels.lanes
         plan.kernels.pack(&args)
     return to + plan.panel * plan.itemsize
 
@@ -161,6 +165,9 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     args.tap_columns = strip.end_tap - strip.first_tap
     if strip.pixels == 1:       # a column of pixels, which the kernel takes like a row
         args.in_stride, args.out_stride = part.source.row_stride, out_row
+    elif strip.repeated:
+        args.in_stride *= plan.repeat
+        args.out_stride *= plan.repeat
     while row < rows_here:
         end_row = row + 1
         if strip.pixels == 1:
@@ -178,7 +185,7 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         for share in range(shares_of(plan)):
             args.accumulate = share > 0
             plan.kernels.depthwise(&args)
-            args.in_ = <const char *> args.in_ + plan.out_total * size
+            args.in_ = <const char *> args.in_ + plan.group_pitch * size
             args.weights = <const char *> args.weights + taps * plan.panel * size
         row = end_row
 
@@ -189,7 +196,7 @@ cdef void run_edge(const Job *job, const Part *part, Py_ssize_t pixel) noexcept 
     cdef const Phase *phase = part.phase
     strip.pixel, strip.pixels = pixel, 1
     strip.channel, strip.channels = 0, job.plan.out_total
-    strip.rotated = False
+    strip.rotated = strip.repeated = False
     real_taps(&job.plan.columns, phase.first_column, phase.columns, part.block.column + pixel,
               &strip.first_tap, &strip.end_tap)
     run_strip(job, part, &strip)
@@ -198,10 +205,23 @@ cdef void run_edge(const Job *job, const Part *part, Py_ssize_t pixel) noexcept 
 cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
     """Pixels [left, right) of each row, through every tap across."""
     cdef const Plan *plan = job.plan
+    cdef Py_ssize_t rest
     cdef Py_ssize_t most
     cdef Strip strip
     strip.first_tap, strip.end_tap = 0, part.phase.columns
     strip.rotated = job.shift > 0 and job.contiguous and right - left > 1
+    strip.repeated = plan.repeat > 1
+    if strip.repeated:
+        rest = (right - left) % plan.repeat
+        if right - left > rest:
+            strip.pixel, strip.pixels = left, (right - left) // plan.repeat
+            strip.channel, strip.channels = 0, plan.repeat * plan.out_total
+            run_strip(job, part, &strip)
+        if rest:
+            strip.pixel, strip.pixels = right - rest, 1
+            strip.channel, strip.channels = 0, rest * plan.out_total
+            run_strip(job, part, &strip)
+        return
     if strip.rotated:           # the last pixel is made of the first one's head and its own tail
         right -= 1
     strip.pixel = left
@@ -308,11 +328,15 @@ cdef void run_depthwise(
         plan.gathered or x.column_stride == plan.out_total)
     job.shift = choose_shift(&job)
     job.rotated = pack_weights(&job, w, 0, job.packed)
+    job.rotated_bias = NULL
     if job.shift > 0 and job.contiguous:
         end = pack_weights(&job, w, job.shift, job.rotated)
         job.rotated_bias = end
         if bias != NULL:
             pack_channels(&job, bias, 1, job.shift, end, &job.finite)
+    elif plan.repeat > 1 and bias != NULL:
+        pack_channels(&job, bias, 1, 0, job.rotated, &job.finite)
+        job.bias = job.rotated
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):
             run_task(&job, task, 0)

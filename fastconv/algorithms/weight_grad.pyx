@@ -14,8 +14,8 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastconv._kernels cimport (
-    fastconv_add_args, fastconv_depthwise_grad_args, fastconv_grad_args, fastconv_pack_args, flush_denormals,
-    restore_mode)
+    fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
+    flush_denormals, restore_mode)
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, same_taps, source_group, tap_offset)
@@ -113,6 +113,72 @@ cdef void run_block(
                 plan.kernels.grad(&args)
 
 
+cdef inline Py_ssize_t sums_bytes(const Plan *plan) noexcept nogil:
+    """Of the sums of a thread, a row of every repetition for each tap."""
+    return plan.rows.taps * plan.columns.taps * plan.panel * plan.itemsize
+
+
+cdef char *dense_area(const Job *job, const Block *block, const Area *area, Py_ssize_t image, char *to) noexcept nogil:
+    """dy of an area, copied to where no pixel is apart from the next; returns `to`."""
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    cdef fastconv_gather_args args
+    cdef Py_ssize_t row
+    args.lead = args.tail = args.outer_stride = args.outer_step = 0
+    args.outer, args.inner, args.pixels = 1, plan.out_total, area.end_column - area.column
+    args.column_stride, args.inner_stride, args.pixel_step = dy.column_stride, dy.channel_stride, plan.out_total
+    args.scratch = to
+    for row in range(block.row + area.row, block.row + area.end_row):
+        args.x = dy.data + plan.itemsize * (
+            (block.image + image) * dy.batch_stride + row * dy.row_stride
+            + (block.column + area.column) * dy.column_stride)
+        plan.kernels.gather(&args)
+        args.scratch = <char *> args.scratch + args.pixels * plan.out_total * plan.itemsize
+    return to
+
+
+cdef void run_repeated_area(
+    const Job *job, const Block *block, const Area *area, const Workspace *work, Py_ssize_t image,
+    const fastconv_depthwise_grad_args *whole,
+) noexcept nogil:
+    """The same where a vector takes several pixels; the sums of each repetition stay apart."""
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    cdef Py_ssize_t size = plan.itemsize, width = plan.repeat * plan.out_total, pixels = area.end_column - area.column
+    cdef fastconv_depthwise_grad_args args = whole[0]
+    args.rows = area.end_row - area.row
+    if dy.channel_stride == 1 and dy.column_stride == plan.out_total:
+        args.dy = dy.data + size * (
+            (block.image + image) * dy.batch_stride + (block.row + area.row) * dy.row_stride
+            + (block.column + area.column) * dy.column_stride)
+        args.dy_row = dy.row_stride
+    else:
+        args.dy = dense_area(job, block, area, image, work.slice + sums_bytes(plan))
+        args.dy_row = pixels * plan.out_total
+    args.pixels, args.channels = pixels // plan.repeat, width
+    args.in_stride = args.dy_stride = width
+    plan.kernels.depthwise_grad(&args)
+    args.in_ = <const char *> args.in_ + args.pixels * width * size
+    args.dy = <const char *> args.dy + args.pixels * width * size
+    args.pixels, args.channels = 1, pixels % plan.repeat * plan.out_total
+    plan.kernels.depthwise_grad(&args)
+
+
+cdef void add_repetitions(
+    const Job *job, const char *sums, Py_ssize_t first, Py_ssize_t end, char *grad,
+) noexcept nogil:
+    """Add up the sums of every repetition for the kernel rows [first, end)."""
+    cdef const Plan *plan = job.plan
+    cdef fastconv_add_args args
+    cdef Py_ssize_t tap, copy
+    args.count = plan.out_total
+    for tap in range(first * plan.columns.taps, end * plan.columns.taps):
+        args.sum = grad + tap * plan.out_total * plan.itemsize
+        for copy in range(plan.repeat):
+            args.term = sums + (tap * plan.panel + copy * plan.out_total) * plan.itemsize
+            plan.kernels.add(&args)
+
+
 cdef void run_depthwise_area(
     const Job *job, const Block *block, const Area *area, const Workspace *work, Py_ssize_t image,
     const fastconv_depthwise_grad_args *whole,
@@ -154,7 +220,7 @@ cdef void run_depthwise_area(
 
 cdef void run_depthwise_block(
     const Job *job, const Block *block, const Phase *phase, const Source *source, const Workspace *work,
-    Py_ssize_t first, Py_ssize_t end, char *grad,
+    Py_ssize_t first, Py_ssize_t end, char *grad, Py_ssize_t grad_stride,
 ) noexcept nogil:
     """Add the kernel rows [first, end) of a block, every channel for itself, some rows of pixels at a time."""
     cdef const Plan *plan = job.plan
@@ -169,7 +235,7 @@ cdef void run_depthwise_block(
         args.tap_step = tap_offset(plan, source, 0, 1) - tap_offset(plan, source, 0, 0)
     for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
-    args.grad_stride, args.grad_columns, args.accumulate = plan.out_total, columns.taps, True
+    args.grad_stride, args.grad_columns, args.accumulate = grad_stride, columns.taps, True
     for image in range(block.images):
         area.row = 0
         while area.row < block.rows:
@@ -189,8 +255,11 @@ cdef void run_depthwise_block(
                 args.in_ = source.data + size * (
                     image * source.image_stride + area.row * source.row_stride
                     + area.column * source.column_stride + first_column * args.tap_step)
-                args.grad = grad + size * plan.out_total * (first_row * columns.taps + first_column)
-                run_depthwise_area(job, block, &area, work, image, &args)
+                args.grad = grad + size * grad_stride * (first_row * columns.taps + first_column)
+                if plan.repeat > 1:
+                    run_repeated_area(job, block, &area, work, image, &args)
+                else:
+                    run_depthwise_area(job, block, &area, work, image, &args)
                 area.column = area.end_column
             area.row = area.end_row
 
@@ -201,7 +270,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef Py_ssize_t share = task % plan.shares, piece = task // plan.shares
     cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
     cdef Py_ssize_t start = plan.blocks * piece // plan.pieces, stop = plan.blocks * (piece + 1) // plan.pieces
-    cdef Py_ssize_t index, pixels
+    cdef Py_ssize_t index, pixels, width = plan.out_total
+    cdef char *sums = piece_of(job, piece)
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     cdef Block block
@@ -214,16 +284,21 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     if plan.depthwise:
         memset(piece_of(job, piece) + first * plan.columns.taps * plan.out_total * plan.itemsize, 0,
                (end - first) * plan.columns.taps * plan.out_total * plan.itemsize)
+        if plan.repeat > 1:
+            sums, width = work.slice, plan.panel
+            memset(sums, 0, sums_bytes(plan))
     for index in range(start, stop):
         locate_block(plan, index, &block)
         gather_block(plan, job.x, &block, work.scratch, &source)
         if plan.depthwise:
-            run_depthwise_block(job, &block, &phase, &source, &work, first, end, piece_of(job, piece))
+            run_depthwise_block(job, &block, &phase, &source, &work, first, end, sums, width)
         else:
             area.end_row, area.end_column = block.rows, block.columns
             pixels = point_pixels(plan, &block, &phase, &source, &area, NULL, work.reads, NULL)
             find_runs(plan, &phase, &source, &work)
             run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
+    if plan.depthwise and plan.repeat > 1:
+        add_repetitions(job, sums, first, end, piece_of(job, piece))
     restore_mode(mode)
 
 

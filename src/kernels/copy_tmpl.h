@@ -106,6 +106,29 @@ static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, R
     }
 }
 
+/* A few channels of dense pixels, each `repeat` times, or every `stride`-th element: with constants, compilers find
+ * the shuffles. */
+static FASTCONV_INLINE void K(gather_few)(REAL *FASTCONV_RESTRICT to, const REAL *FASTCONV_RESTRICT from,
+                                          ptrdiff_t count, const int repeat, const int stride) {
+    for (ptrdiff_t i = 0; i < count; i++)
+        for (int b = 0; b < repeat; b++) to[i * repeat + b] = from[i * stride];
+}
+
+/* Whether single elements were copied that way. */
+static int K(gather_elements)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
+    const ptrdiff_t repeat = args->inner, stride = args->column_stride, pixels = args->pixels;
+    if (args->pixel_step != repeat || (repeat > 1 && (args->inner_stride != 0 || stride != 1))) return 0;
+    switch (repeat > 1 ? 10 * repeat : stride) {
+    case 2: K(gather_few)(scratch, x, pixels, 1, 2); return 1;
+    case 3: K(gather_few)(scratch, x, pixels, 1, 3); return 1;
+    case 4: K(gather_few)(scratch, x, pixels, 1, 4); return 1;
+    case 20: K(gather_few)(scratch, x, pixels, 2, 1); return 1;
+    case 30: K(gather_few)(scratch, x, pixels, 3, 1); return 1;
+    case 40: K(gather_few)(scratch, x, pixels, 4, 1); return 1;
+    default: return 0;
+    }
+}
+
 /* The `inner` channels of some pixels; fewer than a vector of them move by one masked copy each. */
 static FASTCONV_INLINE void K(gather_pixels)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
     const ptrdiff_t step = args->pixel_step, stride = args->column_stride, inner = args->inner;
@@ -126,7 +149,9 @@ static void K(gather)(const fastconv_gather_args *given) {
         REAL *scratch = (REAL *)args->scratch + a * args->outer_step;
         for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + p * step, inner);
         scratch += args->lead * step;
-        if (args->inner_stride != 1 && inner != 1)
+        if (inner <= 4 && K(gather_elements)(args, x, scratch))
+            ;
+        else if (args->inner_stride != 1 && inner != 1)
             K(gather_strided)(args, x, scratch);
         else
             K(gather_pixels)(args, x, scratch);
