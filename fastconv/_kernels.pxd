@@ -27,8 +27,8 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t pixels, rows, columns
         const void **in_ "in"
         Py_ssize_t in_offset
-        const void *dy
-        Py_ssize_t dy_stride
+        const void **dy
+        Py_ssize_t dy_offset
         void *grad
         Py_ssize_t grad_stride
         int accumulate
@@ -78,6 +78,11 @@ cdef extern from "kernel_table.h" nogil:
         const void *term
         void *sum
 
+    ctypedef struct fastconv_check_args:
+        Py_ssize_t count
+        const void *values
+        int *finite
+
     ctypedef struct fastconv_kernels:
         const char *isa
         const char *dtype
@@ -93,6 +98,7 @@ cdef extern from "kernel_table.h" nogil:
         void (*pack)(const fastconv_pack_args *) noexcept nogil
         void (*gather)(const fastconv_gather_args *) noexcept nogil
         void (*add)(const fastconv_add_args *) noexcept nogil
+        void (*check)(const fastconv_check_args *) noexcept nogil
         double (*fma_chain)(Py_ssize_t steps) noexcept nogil
         int fma_width
 

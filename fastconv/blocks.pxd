@@ -27,6 +27,9 @@ cdef struct Workspace:
     char *scratch
     const void **reads
     void **writes
+    const void **dy                     # weight_grad: of each pixel, in the place of `writes`
+    const void **some_reads             # weight_grad: of the pixels that do not read padding through a tap
+    const void **some_dy
     Py_ssize_t *offsets                 # of each run, from a pixel's pointer
     Py_ssize_t *run_k                   # where it starts in K
     Py_ssize_t *some_offsets            # the same of a class that has only some of the runs
@@ -39,6 +42,12 @@ cdef struct Phase:
     Py_ssize_t row, column      # index along each axis
     Py_ssize_t first_row, rows, first_column, columns   # taps
     Py_ssize_t runs, run_length
+
+cdef inline void point_row(const char *first, Py_ssize_t step, Py_ssize_t count, const void **pointers) noexcept nogil:
+    """Pointers to `count` pixels, `step` bytes apart."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        pointers[i] = first + i * step
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil
 cdef void open_phase(const Plan *plan, Py_ssize_t row, Py_ssize_t column, Phase *phase) noexcept nogil

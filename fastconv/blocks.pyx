@@ -6,7 +6,7 @@ each pixel, one pointer to read from, one to write to, and the same offset of a 
 from libc.string cimport memset
 
 from fastconv._kernels cimport fastconv_gather_args
-from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Axis, Plan, Tensor
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -16,8 +16,11 @@ cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Wor
     at += plan.scratch_bytes
     work.reads = <const void **> at
     at += plan.pointer_bytes
-    work.writes = <void **> at
+    work.writes, work.dy = <void **> at, <const void **> at
     at += plan.pointer_bytes
+    if plan.op == WEIGHT_GRAD:
+        work.some_reads, work.some_dy = <const void **> at, <const void **> (at + plan.pointer_bytes)
+        at += 2 * plan.pointer_bytes
     work.offsets = <Py_ssize_t *> at
     at += plan.offset_bytes
     work.run_k = <Py_ssize_t *> at
@@ -196,9 +199,9 @@ cdef Py_ssize_t point_pixels(
     cdef Py_ssize_t first_row = rows.phase_first[phase.row], first_column = columns.phase_first[phase.column]
     cdef Py_ssize_t read_step = source.column_stride * size
     cdef Py_ssize_t write_step = columns.out_step * plan.out_total * size
-    cdef Py_ssize_t count = 0, image, row, _
-    cdef char *read
-    cdef char *write
+    cdef Py_ssize_t count = 0, image, row, across = area.end_column - area.column
+    cdef const char *read
+    cdef const char *write
     for image in range(block.images):
         for row in range(area.row, area.end_row):
             read = source.data + size * (
@@ -206,13 +209,10 @@ cdef Py_ssize_t point_pixels(
             write = out + size * plan.out_total * (
                 ((block.image + image) * rows.out_size + first_row + (block.row + row) * rows.out_step)
                 * columns.out_size + first_column + (block.column + area.column) * columns.out_step)
-            for _ in range(area.column, area.end_column):
-                reads[count] = read
-                if writes != NULL:
-                    writes[count] = write
-                count += 1
-                read += read_step
-                write += write_step
+            point_row(read, read_step, across, reads + count)
+            if writes != NULL:
+                point_row(write, write_step, across, <const void **> writes + count)
+            count += across
     return count
 
 

@@ -1,7 +1,7 @@
 """One call, from shapes and pointers to the result, without the GIL: plan, workspace, algorithm."""
 from libc.stdlib cimport free, malloc
 
-from fastconv._kernels cimport kernels_for
+from fastconv._kernels cimport fastconv_check_args, kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
 from fastconv.algorithms.weight_grad cimport run_weight_grad
@@ -9,19 +9,14 @@ from fastconv.plan cimport WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries
 
 
 cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
-    """Whether no element of dL/dW is NaN or infinite: no exponent is all ones."""
-    cdef const unsigned int *single = <const unsigned int *> out
-    cdef const unsigned long long *double_ = <const unsigned long long *> out
+    """Whether no element of dL/dW is NaN or infinite."""
     cdef const Geometry *g = &plan.geometry
-    cdef Py_ssize_t i, count = g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
-    cdef int found = 0
-    if plan.itemsize == 4:
-        for i in range(count):
-            found |= (single[i] & 0x7f800000u) == 0x7f800000u
-    else:
-        for i in range(count):
-            found |= (double_[i] & 0x7ff0000000000000ull) == 0x7ff0000000000000ull
-    return not found
+    cdef int finite = True
+    cdef fastconv_check_args args
+    args.count = g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
+    args.values, args.finite = out, &finite
+    plan.kernels.check(&args)
+    return finite
 
 
 cdef int compute(

@@ -52,7 +52,7 @@ cdef struct Plan:
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
     Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
-    bint clipped                    # depthwise: taps outside the input are left out, not multiplied by zero
+    bint clipped                    # taps outside the input are left out, not multiplied by zero (depthwise, weight_grad)
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     # Depthwise: pixels and channels that a kernel call takes, so that several rows of them stay in L1.
@@ -63,7 +63,8 @@ cdef struct Plan:
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
     Py_ssize_t depth_block          # most of K in one kernel call
-    bint trimmed                    # pixels at the left and right edges go by themselves, without padding
+    bint trimmed                    # pixels at the left and right edges go by themselves, without padding;
+                                    # weight_grad: so does each tap, with the pixels that do not read padding
     bint narrow                     # few output channels: vectors along the runs, all of K at once
     bint packed                     # panels are packed before the first block, a part of them at a time
     Py_ssize_t parts

@@ -5,7 +5,7 @@ that steps evenly.  `make_axis` finds taps and phases, `make_plan` the sizes.  W
 bits of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and
 threads decide only what cannot.
 """
-from fastconv._kernels cimport caches
+from fastconv._kernels cimport caches, fastconv_check_args
 from fastconv.blocks cimport PixelClass, real_taps
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
@@ -191,7 +191,8 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
     if plan.narrow:
         plan.depth_block = max(K, 1)
-    plan.trimmed = choose_trimmed(plan, K)
+    if plan.op != WEIGHT_GRAD:
+        plan.trimmed = choose_trimmed(plan, K)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
         plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
@@ -224,19 +225,23 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     """Whether no weight is NaN or infinite (taken for granted where there are none to look at)."""
     cdef const Geometry *g = &plan.geometry
-    cdef Py_ssize_t i, j, c, o, at
-    cdef double value
+    cdef Py_ssize_t i, j, c, o, across = g.out_channels
+    cdef int finite = True
+    cdef fastconv_check_args args
     if w.data == NULL:
         return True
+    args.finite = &finite
+    args.count = across if w.channel_stride == 1 else 1
     for i in range(g.kernel_height):
         for j in range(g.kernel_width):
             for c in range(g.in_channels // g.groups):
-                for o in range(g.out_channels):
-                    at = i * w.batch_stride + j * w.row_stride + c * w.column_stride + o * w.channel_stride
-                    value = (<const float *> w.data)[at] if plan.itemsize == 4 else (<const double *> w.data)[at]
-                    if value - value != 0:
-                        return False
-    return True
+                o = 0
+                while o < across:
+                    args.values = w.data + plan.itemsize * (
+                        i * w.batch_stride + j * w.row_stride + c * w.column_stride + o * w.channel_stride)
+                    plan.kernels.check(&args)
+                    o += args.count
+    return finite
 
 
 cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
@@ -326,8 +331,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     cdef bint padded = plan.rows.padded or plan.columns.padded
     # Lanes of a narrow sum follow the runs, which must not depend on the layout of the input.
     cdef bint runs_matter = plan.columns.consecutive and choose_narrow(plan)
+    cdef double missing
     plan.merged = False
-    plan.clipped = False
+    plan.clipped = plan.trimmed = False
     plan.repeat = 1
     if plan.depthwise:
         choose_repeat(plan)
@@ -343,7 +349,12 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         dense or (plan.in_channels >= 64 and not runs_matter))
     if plan.gathered:
         dense = single or plan.planes == plan.groups
-    plan.merged = plan.columns.consecutive and dense
+    # dL/dW leaves padding out tap by tap; selecting the pixels of each must not cost more than it saves.  As with
+    # clipped, engine.pyx looks at the result.
+    missing = 1 - (1 - plan.rows.missing) * (1 - plan.columns.missing)
+    if plan.op == WEIGHT_GRAD and may_clip and plan.in_channels >= 32 and missing > 0.05 + 4.0 / plan.in_channels:
+        plan.trimmed = plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
+    plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed)
     plan.narrow = choose_narrow(plan)
 
 
@@ -414,7 +425,7 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
-    plan.thread_bytes = (plan.scratch_bytes + 2 * plan.pointer_bytes + 4 * plan.offset_bytes + plan.class_bytes
+    plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes + 4 * plan.offset_bytes + plan.class_bytes
                          + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64

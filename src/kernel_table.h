@@ -26,18 +26,18 @@ typedef struct {
  * weights_stride apart. */
 typedef fastconv_conv_args fastconv_conv_narrow_args;
 
-/* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][n] */
+/* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][dy_offset + n] */
 typedef struct {
     ptrdiff_t pixels, rows, columns;  /* columns <= grad_panel of the table */
     const void *const *in;            /* [pixels] */
     ptrdiff_t in_offset;
-    const void *dy;                   /* [pixels] rows of whole vectors, dy_stride apart */
-    ptrdiff_t dy_stride;
+    const void *const *dy;            /* [pixels], whole vectors each */
+    ptrdiff_t dy_offset;
     void *grad;                       /* [rows][columns], rows grad_stride apart */
     ptrdiff_t grad_stride;
     int accumulate;
 } fastconv_grad_args;
-typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy_stride may be any, columns too */
+typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy has just its columns, any number of them */
 
 /* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns
  *             and i < group of in[p * in_stride + row_offset[r] + t * tap_step + c - c % group + i]
@@ -97,6 +97,13 @@ typedef struct {
     const void *term;
     void *sum;
 } fastconv_add_args;
+
+/* clears *finite when a NaN or an infinity is among values[i], i < count */
+typedef struct {
+    ptrdiff_t count;
+    const void *values;
+    int *finite;
+} fastconv_check_args;
 
 typedef struct {
     const char *isa, *dtype;

@@ -126,8 +126,8 @@ def grad(call, pixels, rows, columns, accumulate, name="grad"):
         columns=columns,
         **{"in": call.line(source.addresses() + call.bytes(3))},
         in_offset=-3,
-        dy=dy.address,
-        dy_stride=dy.stride,
+        dy=call.line(dy.addresses() - call.bytes(2)),
+        dy_offset=2,
         grad=out.address,
         grad_stride=out.stride,
         accumulate=accumulate,
@@ -148,7 +148,7 @@ grad_swapped = functools.partial(grad, name="grad_swapped")
 def grad_swapped_cases(table):
     """Vectors go along the rows here, and the tile's height along the columns."""
     accumulate = itertools.cycle((False, True, True, False, True))
-    for rows in [0, *around_vectors(table["lanes"], 5 * table["lanes"])]:
+    for rows in [0, *around_vectors(table["lanes"], 5 * table["lanes"]), 9 * table["lanes"] + 3]:
         for columns in range(1, 2 * table["grad_rows"] + 2):
             for pixels in (0, 1, 9):
                 yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
@@ -394,6 +394,23 @@ def add_cases(table):
     return (case(count=count) for count in range(4 * table["lanes"] + 2))
 
 
+def check(call, count, special=None, finite=1):
+    values = call.values(1, count)
+    if special is not None:
+        values[0, special[0]] = special[1]
+    want = int(finite and np.isfinite(values).all())
+    flag = call.output(np.array([[finite]], np.int32), np.array([[want]], np.int32))
+    return call("check", flag, count=count, values=call.line(values[0]), finite=flag.address)
+
+
+def check_cases(table):
+    most = np.finfo(table["dtype"]).max
+    for count in range(6 * table["lanes"] + 2):
+        yield case(count=count, special=(count - 1, most) if count else None)
+        yield from (case(count=count, special=(i, (np.nan, np.inf, -np.inf)[i % 3])) for i in range(0, count, 3))
+    yield case(count=3, finite=0)
+
+
 CASES = {
     "conv": (conv, conv_cases),
     "conv_narrow": (conv_narrow, conv_narrow_cases),
@@ -404,4 +421,5 @@ CASES = {
     "pack": (pack, pack_cases),
     "gather": (gather, gather_cases),
     "add": (add, add_cases),
+    "check": (check, check_cases),
 }

@@ -18,9 +18,11 @@ from fastconv._kernels cimport (
     flush_denormals, restore_mode)
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
-    point_pixels, same_taps, source_group, tap_offset)
+    point_pixels, point_row, same_taps, source_group, tap_offset)
 from fastconv.plan cimport Axis, Plan, Tensor, panel_start
 
+# Tiles of the grad kernel from which on a packed panel of dy is used often enough.
+cdef Py_ssize_t PACKING_PAYS = 4
 # Elements that one task adds up when the pieces are done.
 cdef Py_ssize_t SUM_CHUNK = 4096
 
@@ -34,7 +36,6 @@ cdef struct Job:
     char *partials              # the other pieces
     char *threads
     Py_ssize_t elements         # of the result
-    bint dense                  # dy is C-contiguous
 
 
 cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
@@ -66,13 +67,52 @@ cdef void pack_dy(
             args.panel = <char *> args.panel + block.columns * width * plan.itemsize
 
 
-cdef inline char *dense_dy(const Job *job, const Block *block) noexcept nogil:
-    """First dy of a block whose pixels follow one another, or NULL if they do not."""
+cdef void point_dy(
+    const Plan *plan, const Block *block, const char *first, Py_ssize_t image_stride, Py_ssize_t row_stride,
+    Py_ssize_t column_stride, const void **dy,
+) noexcept nogil:
+    """Pointers to dy of every pixel of a block, in the order of point_pixels; strides in elements."""
+    cdef Py_ssize_t image, row, size = plan.itemsize
+    for image in range(block.images):
+        for row in range(block.rows):
+            point_row(first + size * (image * image_stride + row * row_stride), column_stride * size, block.columns, dy)
+            dy += block.columns
+
+
+cdef void open_dy(
+    const Job *job, const Block *block, const Workspace *work, Py_ssize_t start, Py_ssize_t columns,
+    Py_ssize_t width, bint in_place, fastconv_grad_args *args,
+) noexcept nogil:
+    """Where the kernel finds `columns` channels of dy from `start` on: where they are, or packed `width` wide."""
     cdef const Plan *plan = job.plan
     cdef const Tensor *dy = job.dy
-    if not job.dense or plan.columns.blocks > 1:
-        return NULL
-    return dy.data + plan.itemsize * (block.image * dy.batch_stride + block.row * dy.row_stride)
+    if in_place:
+        args.dy_offset = start
+        point_dy(plan, block, dy.data + plan.itemsize * (
+            block.image * dy.batch_stride + block.row * dy.row_stride + block.column * dy.column_stride),
+            dy.batch_stride, dy.row_stride, dy.column_stride, work.dy)
+    else:
+        args.dy_offset = 0
+        pack_dy(job, block, start, columns, width, work.slice)
+        point_dy(plan, block, work.slice, block.rows * block.columns * width, block.columns * width, width, work.dy)
+
+
+cdef Py_ssize_t select_pixels(
+    const Plan *plan, const Block *block, Py_ssize_t row_tap, Py_ssize_t column_tap, const Workspace *work,
+) noexcept nogil:
+    """Of a block's pixels, those that read inside the input through a tap; returns how many."""
+    cdef Py_ssize_t image, row, column, at, count = 0
+    cdef Py_ssize_t down = plan.rows.tap_offset[row_tap], right = plan.columns.tap_offset[column_tap]
+    for image in range(block.images):
+        for row in range(block.rows):
+            if not 0 <= (block.row + row) * plan.rows.in_step + down < plan.rows.in_size:
+                continue
+            for column in range(block.columns):
+                if 0 <= (block.column + column) * plan.columns.in_step + right < plan.columns.in_size:
+                    at = (image * block.rows + row) * block.columns + column
+                    work.some_reads[count], work.some_dy[count] = work.reads[at], work.dy[at]
+                    count += 1
+    return count
 
 
 cdef void run_block(
@@ -82,10 +122,11 @@ cdef void run_block(
     """Add the share [first, end) of a block: units are kernel rows, fastest, panels and groups."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t size = plan.itemsize, total = plan.out_total, row_runs = phase.runs // plan.rows.taps
-    cdef Py_ssize_t unit, row, run, group, panel, start, packed = -1
+    cdef Py_ssize_t unit, row, run, group, panel, start, width, opened = -1
+    cdef bint in_place
     cdef fastconv_grad_args args
     args.pixels, args.rows = pixels, phase.run_length
-    args.in_ = work.reads
+    args.in_, args.dy = work.reads, work.dy
     args.grad_stride = total
     args.accumulate = accumulate
     for unit in range(first, end):
@@ -93,18 +134,18 @@ cdef void run_block(
         panel = unit // plan.rows.taps % plan.panels
         group = unit // (plan.rows.taps * plan.panels)
         start = panel_start(plan, panel)
-        args.columns = min(plan.out_channels, panel_start(plan, panel + 1)) - start
-        if packed != unit // plan.rows.taps:
-            packed = unit // plan.rows.taps
-            args.dy = dense_dy(job, block)
-            args.dy_stride = total
-            if args.dy != NULL and plan.swapped:
-                args.dy = <const char *> args.dy + (group * plan.out_channels + start) * size
-            elif args.dy == NULL or plan.panels > 1 or plan.groups > 1 or total % plan.kernels.lanes:
-                args.dy = work.slice
-                args.dy_stride = panel_start(plan, panel + 1) - start
-                pack_dy(job, block, group * plan.out_channels + start, args.columns, args.dy_stride, work.slice)
+        width = panel_start(plan, panel + 1) - start
+        args.columns = min(plan.out_channels - start, width)
+        if opened != unit // plan.rows.taps:
+            opened = unit // plan.rows.taps
+            # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
+            in_place = job.dy.channel_stride == 1 and (plan.swapped or (
+                args.columns == width and phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows))
+            open_dy(job, block, work, group * plan.out_channels + start, args.columns, width, in_place, &args)
         for run in range(row * row_runs, (row + 1) * row_runs):
+            if plan.trimmed:
+                args.pixels = select_pixels(plan, block, row, run % row_runs, work)
+                args.in_, args.dy = work.some_reads, work.some_dy
             args.in_offset = work.offsets[run] + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
             if plan.swapped:
@@ -326,10 +367,6 @@ cdef void run_weight_grad(
     job.threads = job.partials + plan.partial_bytes
     job.elements = (plan.geometry.kernel_height * plan.geometry.kernel_width
                     * (plan.geometry.in_channels // plan.groups) * plan.out_total)
-    job.dense = (
-        dy.channel_stride == 1 and dy.column_stride == plan.out_total
-        and dy.row_stride == plan.columns.out_size * dy.column_stride
-        and dy.batch_stride == plan.rows.out_size * dy.row_stride)
     chunks = (job.elements + SUM_CHUNK - 1) // SUM_CHUNK if plan.pieces > 1 else 0
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):

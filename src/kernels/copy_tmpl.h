@@ -1,4 +1,4 @@
-/* gather, pack and add: everything that moves data so that the products above see it dense. */
+/* gather, pack, add and check: everything that goes through data without multiplying it. */
 
 /* A product with zero is zero, unless a NaN or an infinity is among the factors. */
 static FASTCONV_INLINE int K(all_zero)(VEC a) {
@@ -167,4 +167,22 @@ static void K(add)(const fastconv_add_args *args) {
     ptrdiff_t i = 0;
     for (; i + LANES <= args->count; i += LANES) V(store)(sum + i, V(add)(V(load)(sum + i), V(load)(term + i)));
     for (; i < args->count; i++) sum[i] += term[i];
+}
+
+static void K(check)(const fastconv_check_args *args) {
+    const REAL *values = (const REAL *)args->values;
+    ptrdiff_t i = 0;
+    VEC check[4];
+    FASTCONV_UNROLL
+    for (int n = 0; n < 4; n++) check[n] = V(zero)();
+    for (; i + 4 * LANES <= args->count; i += 4 * LANES) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < 4; n++) check[n] = V(fma)(V(load)(values + i + n * LANES), V(zero)(), check[n]);
+    }
+    for (; i < args->count; i += LANES) {
+        const int lanes = (int)(args->count - i < LANES ? args->count - i : LANES);
+        check[0] = V(fma)(K(load_up_to)(values + i, lanes), V(zero)(), check[0]);
+    }
+    for (int n = 1; n < 4; n++) check[0] = V(add)(check[0], check[n]);
+    if (!K(all_zero)(check[0])) *args->finite = 0;
 }

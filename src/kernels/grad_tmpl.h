@@ -5,9 +5,8 @@
 
 static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
                                          const int columns) {
-    const REAL *const *in = (const REAL *const *)args->in;
-    const ptrdiff_t at = args->in_offset + row, stride = args->dy_stride;
-    const REAL *FASTCONV_RESTRICT dy = (const REAL *)args->dy;
+    const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
+    const ptrdiff_t at = args->in_offset + row, dy_at = args->dy_offset;
     const int last = (int)args->columns - (columns - 1) * LANES;
     VEC sum[GRAD_ROWS][GRAD_COLUMNS];
 
@@ -16,11 +15,11 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
     }
-    for (ptrdiff_t p = 0; p < args->pixels; p++, dy += stride) {
-        const REAL *a = in[p] + at;
+    for (ptrdiff_t p = 0; p < args->pixels; p++) {
+        const REAL *a = in[p] + at, *d = dy[p] + dy_at;
         VEC b[GRAD_COLUMNS];
         FASTCONV_UNROLL
-        for (int n = 0; n < columns; n++) b[n] = V(load)(dy + n * LANES);
+        for (int n = 0; n < columns; n++) b[n] = V(load)(d + n * LANES);
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) {
             const VEC x = V(set1)(a[m]);
@@ -68,7 +67,7 @@ static K(grad_fn) *const K(grad_by_rows)[] = {
 
 static void K(grad)(const fastconv_grad_args *args) {
     const int columns = (int)((args->columns + LANES - 1) / LANES);
-    assert(args->columns >= 1 && columns <= GRAD_COLUMNS && args->dy_stride >= columns * LANES);
+    assert(args->columns >= 1 && columns <= GRAD_COLUMNS);
 
     /* As few tiles as the height allows, and those as even as can be: 9 rows of at most 8 are 5 + 4. */
     const ptrdiff_t tiles = (args->rows + GRAD_ROWS - 1) / GRAD_ROWS;
@@ -103,30 +102,31 @@ static FASTCONV_INLINE void K(grad_swapped_end)(const fastconv_grad_args *args, 
 #else
 #define GRAD_SWAPPED_COLUMNS 8
 #endif
+/* Vectors of rows that make enough sums to hide a multiplication, with so many columns. */
+#define GRAD_SWAPPED_VECTORS(columns) ((columns) == 1 ? GRAD_ROWS * 2 / 3 : (columns) <= 3 ? GRAD_ROWS / 3 : 2)
 
 /* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast. */
 static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
                                                  const int columns, const int vectors, int last) {
-    const REAL *const *in = (const REAL *const *)args->in;
-    const ptrdiff_t at = args->in_offset + row, stride = args->dy_stride, pixels = args->pixels;
-    const REAL *dy = (const REAL *)args->dy + column;
-    VEC sum[GRAD_COLUMNS][GRAD_ROWS];
+    const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
+    const ptrdiff_t at = args->in_offset + row, dy_at = args->dy_offset + column, pixels = args->pixels;
+    VEC sum[GRAD_ROWS][GRAD_SWAPPED_COLUMNS];
 
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
         FASTCONV_UNROLL
         for (int m = 0; m < columns; m++) sum[n][m] = V(zero)();
     }
-    for (ptrdiff_t p = 0; p < pixels; p++, dy += stride) {
-        const REAL *a = in[p] + at;
-        VEC b[GRAD_COLUMNS];
+    for (ptrdiff_t p = 0; p < pixels; p++) {
+        const REAL *a = in[p] + at, *d = dy[p] + dy_at;
+        VEC b[GRAD_SWAPPED_COLUMNS];
         FASTCONV_UNROLL
-        for (int n = 0; n < vectors; n++) b[n] = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
+        for (int m = 0; m < columns; m++) b[m] = V(set1)(d[m]);
         FASTCONV_UNROLL
-        for (int m = 0; m < columns; m++) {
-            const VEC d = V(set1)(dy[m]);
+        for (int n = 0; n < vectors; n++) {
+            const VEC x = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
             FASTCONV_UNROLL
-            for (int n = 0; n < vectors; n++) sum[n][m] = V(fma)(b[n], d, sum[n][m]);
+            for (int m = 0; m < columns; m++) sum[n][m] = V(fma)(x, b[m], sum[n][m]);
         }
     }
     FASTCONV_UNROLL
@@ -140,8 +140,13 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
 }
 
 static FASTCONV_INLINE void K(grad_swapped_rows)(const fastconv_grad_args *args, ptrdiff_t column, const int columns) {
-    const ptrdiff_t rows = args->rows, pair = 2 * LANES;
+    const ptrdiff_t rows = args->rows, many = GRAD_SWAPPED_VECTORS(columns), pair = 2 * LANES;
     ptrdiff_t row = 0;
+    if (many > 4)
+        for (; row + many * LANES <= rows; row += many * LANES)
+            K(grad_swapped_tile)(args, row, column, columns, GRAD_SWAPPED_VECTORS(columns), LANES);
+    if (many >= 4)
+        for (; row + 2 * pair <= rows; row += 2 * pair) K(grad_swapped_tile)(args, row, column, columns, 4, LANES);
     for (; row + pair <= rows; row += pair) K(grad_swapped_tile)(args, row, column, columns, 2, LANES);
     if (rows - row > LANES)
         K(grad_swapped_tile)(args, row, column, columns, 2, (int)(rows - row - LANES));
@@ -163,7 +168,7 @@ static K(grad_swapped_fn) *const K(grad_swapped_by_columns)[] = {
 
 static void K(grad_swapped)(const fastconv_grad_args *args) {
     const ptrdiff_t most = GRAD_SWAPPED_COLUMNS, tiles = (args->columns + most - 1) / most;
-    assert(args->columns >= 1 && args->dy_stride >= args->columns);
+    assert(args->columns >= 1);
 
     ptrdiff_t column = 0;
     for (ptrdiff_t t = 0; t < tiles; t++) {
@@ -173,3 +178,4 @@ static void K(grad_swapped)(const fastconv_grad_args *args) {
     }
 }
 #undef GRAD_SWAPPED_COLUMNS
+#undef GRAD_SWAPPED_VECTORS
