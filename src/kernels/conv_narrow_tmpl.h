@@ -3,12 +3,36 @@
  * A vector of inputs meets a vector of each channel's weights; the lanes are added up at the end.  The
  * order of a sum follows from the runs and the vector length alone. */
 
-static FASTCONV_INLINE REAL K(total)(VEC a) {
-    REAL lane[LANES];
-    V(store)(lane, a);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
+/* Sums whose lanes are still to be added up, and where their totals belong. */
+typedef struct {
+    VEC sum[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
+    REAL *out[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
+    REAL start[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
+    int count;
+} K(narrow_sums);
+
+/* The totals of the first LANES sums, by halves: lanes i and i + LANES / 2 first.  Transposed, the lanes of
+ * all of them are added at once. */
+static FASTCONV_NOINLINE void K(add_lanes)(K(narrow_sums) *sums) {
+    const int count = sums->count < LANES ? sums->count : LANES;
+    VEC square[LANES];
+    REAL total[LANES];
+    FASTCONV_UNROLL
+    for (int i = 0; i < LANES; i++) square[i] = i < count ? sums->sum[i] : V(zero)();
+    V(transpose)(square);
+    FASTCONV_UNROLL
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        FASTCONV_UNROLL
+        for (int i = 0; i < half; i++) square[i] = V(add)(square[i], square[i + half]);
+    }
+    V(store)(total, square[0]);
+    for (int i = 0; i < count; i++) *sums->out[i] = sums->start[i] + total[i];
+    sums->count -= count;
+    for (int i = 0; i < sums->count; i++) {
+        sums->sum[i] = sums->sum[i + LANES];
+        sums->out[i] = sums->out[i + LANES];
+        sums->start[i] = sums->start[i + LANES];
+    }
 }
 
 static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride,
@@ -25,8 +49,8 @@ static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL
     }
 }
 
-static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, ptrdiff_t pixel, const int pixels,
-                                                const int columns) {
+static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, ptrdiff_t pixel,
+                                                K(narrow_sums) *sums, const int pixels, const int columns) {
     const REAL *const *in = (const REAL *const *)args->in + pixel;
     REAL *const *out = (REAL *const *)args->out + pixel;
     const REAL *bias = (const REAL *)args->bias;
@@ -54,18 +78,27 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
     for (int m = 0; m < pixels; m++) {
         REAL *to = out[m] + args->out_offset;
         FASTCONV_UNROLL
-        for (int n = 0; n < columns; n++)
-            to[n] = (args->accumulate ? to[n] : bias ? bias[n] : 0) + K(total)(sum[m][n]);
+        for (int n = 0; n < columns; n++) {
+            const int i = sums->count + m * columns + n;
+            sums->sum[i] = sum[m][n];
+            sums->out[i] = to + n;
+            sums->start[i] = args->accumulate ? to[n] : bias ? bias[n] : 0;
+        }
     }
+    sums->count += pixels * columns;
+    while (sums->count >= LANES) K(add_lanes)(sums);
 }
 
 /* One function a width, so that the sums of each live in registers. */
 typedef void K(conv_narrow_fn)(const fastconv_conv_args *);
 static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *args, const int columns) {
+    K(narrow_sums) sums;
     ptrdiff_t p = 0;
+    sums.count = 0;
     for (; p + CONV_NARROW_PIXELS <= args->pixels; p += CONV_NARROW_PIXELS)
-        K(conv_narrow_tile)(args, p, CONV_NARROW_PIXELS, columns);
-    for (; p < args->pixels; p++) K(conv_narrow_tile)(args, p, 1, columns);
+        K(conv_narrow_tile)(args, p, &sums, CONV_NARROW_PIXELS, columns);
+    for (; p < args->pixels; p++) K(conv_narrow_tile)(args, p, &sums, 1, columns);
+    if (sums.count) K(add_lanes)(&sums);
 }
 #define MAX_ROWS CONV_NARROW_COLUMNS
 #define ROWS(n) static FASTCONV_NOINLINE void K(conv_narrow##n)(const fastconv_conv_args *args) { K(conv_narrow_columns)(args, n); }
