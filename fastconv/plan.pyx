@@ -269,7 +269,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
         plan.in_total, plan.out_total = g.out_channels, g.in_channels
         plan.in_channels, plan.out_channels = multiplier, inner
     # Groups of few channels get a plane each, so that a kernel row is one run of them.
-    plan.planes = plan.groups if plan.op == WEIGHT_GRAD or plan.in_channels < 8 else 1
+    plan.planes = plan.groups if plan.op == WEIGHT_GRAD or plan.in_channels < 32 else 1
     plan.pixel_pitch = plan.in_channels * (plan.groups // plan.planes)
     if plan.depthwise:
         # Scratch holds, beside each output channel, the input that it reads.
