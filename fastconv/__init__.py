@@ -46,6 +46,7 @@ __all__ = [
 
 # Imported on first use: most programs never need them.
 _LATER = {
+    "_C_API": "fastconv.capi",
     "conv2d_matrix": "fastconv.sparse",
     "explain": "fastconv.explanation",
     "reference": "fastconv.reference",
