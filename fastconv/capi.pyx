@@ -122,7 +122,9 @@ cdef inline bint serves(int algorithm) noexcept nogil:
     return algorithm == FASTCONV_AUTO or algorithm == FASTCONV_DIRECT
 
 
-cdef void dense(Tensor *tensor, const void *data, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels) noexcept nogil:
+cdef void dense(
+    Tensor *tensor, const void *data, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels,
+) noexcept nogil:
     """A C-contiguous array."""
     tensor.data = <char *> data
     tensor.channel_stride = 1
