@@ -70,7 +70,7 @@ typedef enum { FASTCONV_FORWARD = 0, FASTCONV_INPUT_GRAD, FASTCONV_WEIGHT_GRAD }
 /* One convolution.  `struct_size` is sizeof(fastconv_conv2d) of the header you compiled with: the struct
  * only grows at its end, and what a smaller one leaves out has the value of fastconv_conv2d_default. */
 typedef struct {
-    size_t  struct_size;
+    size_t struct_size;
     int64_t batch, in_height, in_width, in_channels;
     int64_t kernel_height, kernel_width, out_channels;
     int64_t stride_height, stride_width;
@@ -100,9 +100,8 @@ typedef struct {
 static const fastconv_api *fastconv_api_ = NULL; /* of this source file */
 
 /* Fetch the table, with the GIL: 0, or -1 with a Python exception set.  Once for each source file. */
-static inline int fastconv_import(void)
-{
-    const fastconv_api *api = (const fastconv_api *) PyCapsule_Import("fastconv._C_API", 0);
+static inline int fastconv_import(void) {
+    const fastconv_api *api = (const fastconv_api *)PyCapsule_Import("fastconv._C_API", 0);
     if (api == NULL) {
         return -1;
     }
@@ -118,23 +117,18 @@ static inline int fastconv_import(void)
 }
 
 /* Version of the package that computes, or NULL before fastconv_import(). */
-static inline const char *fastconv_version(void)
-{
-    return fastconv_api_ == NULL ? NULL : fastconv_api_->version;
-}
+static inline const char *fastconv_version(void) { return fastconv_api_ == NULL ? NULL : fastconv_api_->version; }
 
 /* One line about a status, for any number; never NULL. */
-static inline const char *fastconv_status_string(fastconv_status status)
-{
+static inline const char *fastconv_status_string(fastconv_status status) {
     if (fastconv_api_ == NULL) {
         return "fastconv_import() was not called in this source file";
     }
-    return fastconv_api_->status_string((int) status);
+    return fastconv_api_->status_string((int)status);
 }
 
 /* A descriptor with stride, dilation and groups 1, no padding, FASTCONV_AUTO, the default threads; sizes 0. */
-static inline fastconv_conv2d fastconv_conv2d_default(void)
-{
+static inline fastconv_conv2d fastconv_conv2d_default(void) {
     fastconv_conv2d layer;
     layer.struct_size = sizeof(fastconv_conv2d);
     layer.batch = layer.in_height = layer.in_width = layer.in_channels = 0;
@@ -149,69 +143,59 @@ static inline fastconv_conv2d fastconv_conv2d_default(void)
 
 /* shape of y: (batch, out_height, out_width, out_channels), where
  * out_height = (in_height + pad_top + pad_bottom - dilation_height * (kernel_height - 1) - 1) / stride_height + 1 */
-static inline fastconv_status fastconv_output_shape(const fastconv_conv2d *layer, int64_t shape[4])
-{
-    return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->output_shape(layer, shape);
+static inline fastconv_status fastconv_output_shape(const fastconv_conv2d *layer, int64_t shape[4]) {
+    return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED : (fastconv_status)fastconv_api_->output_shape(layer, shape);
 }
 
 /* Bytes of workspace that a pass takes beside its arrays (all weights finite). */
-static inline fastconv_status fastconv_workspace_f32(const fastconv_conv2d *layer, fastconv_pass pass, int64_t *bytes)
-{
+static inline fastconv_status fastconv_workspace_f32(const fastconv_conv2d *layer, fastconv_pass pass, int64_t *bytes) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->workspace_f32(layer, (int) pass, bytes);
+                                 : (fastconv_status)fastconv_api_->workspace_f32(layer, (int)pass, bytes);
 }
 
-static inline fastconv_status fastconv_workspace_f64(const fastconv_conv2d *layer, fastconv_pass pass, int64_t *bytes)
-{
+static inline fastconv_status fastconv_workspace_f64(const fastconv_conv2d *layer, fastconv_pass pass, int64_t *bytes) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->workspace_f64(layer, (int) pass, bytes);
+                                 : (fastconv_status)fastconv_api_->workspace_f64(layer, (int)pass, bytes);
 }
 
 /* y[n, i, j, o] = bias[o] + sum over kh, kw, c of
  *     x[n, i * stride_height + kh * dilation_height - pad_top, j * ..., c] * w[kh, kw, c, o] */
-static inline fastconv_status fastconv_forward_f32(
-    const fastconv_conv2d *layer, const float *x, const float *w, const float *bias, float *y)
-{
+static inline fastconv_status fastconv_forward_f32(const fastconv_conv2d *layer, const float *x, const float *w,
+                                                   const float *bias, float *y) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->forward_f32(layer, x, w, bias, y);
+                                 : (fastconv_status)fastconv_api_->forward_f32(layer, x, w, bias, y);
 }
 
-static inline fastconv_status fastconv_forward_f64(
-    const fastconv_conv2d *layer, const double *x, const double *w, const double *bias, double *y)
-{
+static inline fastconv_status fastconv_forward_f64(const fastconv_conv2d *layer, const double *x, const double *w,
+                                                   const double *bias, double *y) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->forward_f64(layer, x, w, bias, y);
+                                 : (fastconv_status)fastconv_api_->forward_f64(layer, x, w, bias, y);
 }
 
 /* dx = dL/dx, given dy = dL/dy */
-static inline fastconv_status fastconv_input_grad_f32(
-    const fastconv_conv2d *layer, const float *dy, const float *w, float *dx)
-{
+static inline fastconv_status fastconv_input_grad_f32(const fastconv_conv2d *layer, const float *dy, const float *w,
+                                                      float *dx) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->input_grad_f32(layer, dy, w, dx);
+                                 : (fastconv_status)fastconv_api_->input_grad_f32(layer, dy, w, dx);
 }
 
-static inline fastconv_status fastconv_input_grad_f64(
-    const fastconv_conv2d *layer, const double *dy, const double *w, double *dx)
-{
+static inline fastconv_status fastconv_input_grad_f64(const fastconv_conv2d *layer, const double *dy, const double *w,
+                                                      double *dx) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->input_grad_f64(layer, dy, w, dx);
+                                 : (fastconv_status)fastconv_api_->input_grad_f64(layer, dy, w, dx);
 }
 
 /* dw = dL/dw, given dy = dL/dy, summed over the batch */
-static inline fastconv_status fastconv_weight_grad_f32(
-    const fastconv_conv2d *layer, const float *x, const float *dy, float *dw)
-{
+static inline fastconv_status fastconv_weight_grad_f32(const fastconv_conv2d *layer, const float *x, const float *dy,
+                                                       float *dw) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->weight_grad_f32(layer, x, dy, dw);
+                                 : (fastconv_status)fastconv_api_->weight_grad_f32(layer, x, dy, dw);
 }
 
-static inline fastconv_status fastconv_weight_grad_f64(
-    const fastconv_conv2d *layer, const double *x, const double *dy, double *dw)
-{
+static inline fastconv_status fastconv_weight_grad_f64(const fastconv_conv2d *layer, const double *x, const double *dy,
+                                                       double *dw) {
     return fastconv_api_ == NULL ? FASTCONV_NOT_IMPORTED
-                                 : (fastconv_status) fastconv_api_->weight_grad_f64(layer, x, dy, dw);
+                                 : (fastconv_status)fastconv_api_->weight_grad_f64(layer, x, dy, dw);
 }
 
 #ifdef __cplusplus
