@@ -1,5 +1,5 @@
 # The C interface, as Cython hands it from module to module: `cimport fastconv` is the face of it (see
-# __init__.pxd), include/fastconv.h the other.  Signatures are frozen (tests/data/capi_signatures.txt): Cython
+# __init__.pxd), include/fastconv.h the other.  Signatures are frozen (tests/data/c_interface.txt): Cython
 # compares them, as text, when a module that was built against them is imported.  `layer` is a fastconv_conv2d.
 from libc.stdint cimport int64_t
 

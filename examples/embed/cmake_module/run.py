@@ -6,7 +6,7 @@ import numpy as np
 
 sys.path.insert(0, sys.argv[1])
 
-import blur  # noqa: E402
+import blur
 
 images = np.random.default_rng(0).uniform(size=(5, 40, 50, 3)).astype(np.float32)
 alone, shared = (np.empty((5, 34, 44, 3), np.float32) for _ in range(2))

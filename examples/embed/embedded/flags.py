@@ -10,6 +10,5 @@ if sys.argv[1] == "compile":
 elif get("Py_ENABLE_SHARED"):
     print(f"-L{get('LIBDIR')} -Wl,-rpath,{get('LIBDIR')} -lpython{get('LDVERSION')}")
 else:  # from an archive, all of it: modules that are loaded later will look for its symbols
-    print(
-        f"{get('LIBPL')}/{get('LIBRARY')} {get('LINKFORSHARED') or ''} {get('LIBS')} {get('SYSLIBS')}"
-    )
+    archive = f"{get('LIBPL')}/{get('LIBRARY')}"
+    print(archive, *filter(None, map(get, ["LINKFORSHARED", "LIBS", "SYSLIBS"])))
