@@ -11,7 +11,7 @@ from .problem import PASSES
 from .report import MISSING, PASS_NAMES
 from .table import Table
 
-LAYER = "design/5x5_3-16_3x3"
+LAYER = "tiny/5x5_3-16_3x3"
 CALLS = 4000  # a repeat: about a millisecond
 REPEATS = 20
 

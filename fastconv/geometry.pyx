@@ -15,7 +15,7 @@ GeometryTuple = namedtuple("Geometry", [
 # also one of 32 bits, as WebAssembly has them.
 cdef Py_ssize_t LIMIT = <Py_ssize_t> 1 << (8 * sizeof(Py_ssize_t) - 4)
 cdef Py_ssize_t LARGEST_ITEM = 8
-LIMIT_TEXT = f"2**{8 * sizeof(Py_ssize_t) - 4}"
+_LIMIT_TEXT = f"2**{8 * sizeof(Py_ssize_t) - 4}"
 
 
 cdef Py_ssize_t read_size(object value, str name, Py_ssize_t least) except -1:
@@ -210,24 +210,24 @@ cdef int refuse(Geometry *g, int problem, str kernel_name) except -1:
         raise ValueError(f"groups must divide the {g.out_channels} output channels, got {g.groups}")
     if problem in (FAR_HEIGHT, FAR_WIDTH):
         raise ValueError(
-            f"dilation * (kernel {axis} - 1) must be below {LIMIT_TEXT}, got {dilation} * {kernel - 1}")
+            f"dilation * (kernel {axis} - 1) must be below {_LIMIT_TEXT}, got {dilation} * {kernel - 1}")
     if problem in (PADDED_HEIGHT, PADDED_WIDTH):
         raise ValueError(
-            f"padding must keep the padded {axis} below {LIMIT_TEXT}, got {first} and {last}")
+            f"padding must keep the padded {axis} below {_LIMIT_TEXT}, got {first} and {last}")
     if problem in (SMALL_HEIGHT, SMALL_WIDTH):
         raise ValueError(
             f"{kernel_name} must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} "
             f"covers {dilation * (kernel - 1) + 1}, an input of {axis} {size} and padding {first} and {last}, "
             f"got {size + first + last}")
     if problem == INPUT_BYTES:
-        raise ValueError(f"x must have a size in bytes below {LIMIT_TEXT}, "
+        raise ValueError(f"x must have a size in bytes below {_LIMIT_TEXT}, "
                          f"got ({g.batch}, {g.in_height}, {g.in_width}, {g.in_channels})")
     if problem == OUTPUT_BYTES:
-        raise ValueError(f"padding and the input must keep the size of the output in bytes below {LIMIT_TEXT}, "
+        raise ValueError(f"padding and the input must keep the size of the output in bytes below {_LIMIT_TEXT}, "
                          f"got ({g.batch}, {g.out_height}, {g.out_width}, {g.out_channels})")
     if problem == WEIGHT_BYTES:
         raise ValueError(
-            f"w must have a size in bytes below {LIMIT_TEXT}, got "
+            f"w must have a size in bytes below {_LIMIT_TEXT}, got "
             f"({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
     # HUGE_NUMBER, which only the shape of an array that repeats itself can hold: the rest was read by `read_size`.
     raise ValueError(
