@@ -1,8 +1,8 @@
 """What a call from C costs beside its arithmetic: the smallest useful layer, in loops without Python."""
 import time
 
+from libc.math cimport fabs
 from libc.stdint cimport int64_t
-from libc.string cimport memcmp
 
 from fastconv cimport (
     FASTCONV_OK, fastconv_conv2d, fastconv_conv2d_default, fastconv_forward_f32, fastconv_input_grad_f32,
@@ -71,7 +71,7 @@ def time_arithmetic(calls):
     Raises
     ------
     RuntimeError
-        If a call does not give the same bits.
+        If a call does not give the same result, but for rounding.
     """
     cdef Arrays arrays
     cdef Arrays called
@@ -108,7 +108,9 @@ def time_arithmetic(calls):
     elapsed = time.perf_counter() - start
     fill(&called)
     describe(&layer)
-    if (loop(0, &layer, &called, 1) != FASTCONV_OK
-            or memcmp(arrays.y, called.y, sizeof(arrays.y)) != 0):
-        raise RuntimeError("the kernel must give what a call gives, got other bits")
+    if loop(0, &layer, &called, 1) != FASTCONV_OK:
+        raise RuntimeError("a call must return FASTCONV_OK, got another status")
+    for i in range(OUT * OUT * FILTERS):
+        if not fabs(arrays.y[i] - called.y[i]) <= 1e-5 * called.y[i]:   # sums of positive products
+            raise RuntimeError(f"the kernel must give what a call gives, got {arrays.y[i]} for {called.y[i]}")
     return elapsed / calls

@@ -34,7 +34,7 @@ cdef extern from "fastconv.h" nogil:
         FASTCONV_BAD_PADDING, FASTCONV_BAD_DILATION, FASTCONV_BAD_GROUPS, FASTCONV_KERNEL_TOO_LARGE, FASTCONV_OVERFLOW
         FASTCONV_UNKNOWN_ALGORITHM, FASTCONV_ALGORITHM_REFUSED, FASTCONV_BAD_NUM_THREADS, FASTCONV_NO_MEMORY
         FASTCONV_BAD_PASS
-        FASTCONV_AUTO, FASTCONV_DIRECT, FASTCONV_WINOGRAD
+        FASTCONV_AUTO, FASTCONV_WINOGRAD
         FASTCONV_FORWARD, FASTCONV_INPUT_GRAD, FASTCONV_WEIGHT_GRAD
 
     ctypedef struct fastconv_conv2d:
@@ -117,9 +117,11 @@ cdef int read_layer(const void *source, fastconv_conv2d *layer, Geometry *g) noe
     return status_of(check_geometry(g, False))
 
 
-cdef inline bint serves(int algorithm) noexcept nogil:
-    """Whether an algorithm computes this call: the place to enable another one."""
-    return algorithm == FASTCONV_AUTO or algorithm == FASTCONV_DIRECT
+cdef inline int check_algorithm(Op op, const Geometry *g, int algorithm) noexcept nogil:
+    """Whether an algorithm computes this pass, as a status: the place to enable another one."""
+    if algorithm == FASTCONV_WINOGRAD:
+        return FASTCONV_ALGORITHM_REFUSED
+    return FASTCONV_OK
 
 
 cdef void dense(
@@ -200,8 +202,9 @@ cdef int compute(
     cdef int status = read_layer(source, &layer, &g)
     if status != FASTCONV_OK:
         return status
-    if not serves(layer.algorithm):
-        return FASTCONV_ALGORITHM_REFUSED
+    status = check_algorithm(op, &g, layer.algorithm)
+    if status != FASTCONV_OK:
+        return status
     inputs[0] = output(first, &g, itemsize) if op == INPUT_GRAD else image(first, &g, itemsize)
     inputs[1] = output(second, &g, itemsize) if op == WEIGHT_GRAD else weights(second, &g, itemsize)
     inputs[2] = Array(bias, 0 if bias == NULL else g.out_channels * itemsize)
@@ -254,8 +257,9 @@ cdef int measure(const void *source, int which, int dtype, int64_t *size) noexce
         op = WEIGHT_GRAD
     else:
         return FASTCONV_BAD_PASS
-    if not serves(layer.algorithm):
-        return FASTCONV_ALGORITHM_REFUSED
+    status = check_algorithm(op, &g, layer.algorithm)
+    if status != FASTCONV_OK:
+        return status
     if size == NULL:
         return FASTCONV_NULL_ARRAY
     operands(op, &g, NULL, NULL, &a, &b)
