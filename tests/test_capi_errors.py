@@ -118,19 +118,23 @@ def test_overflow(changes):
         assert refused(which, **changes) == "FASTCONV_OVERFLOW"
 
 
-numbers = st.one_of(
+NUMBERS = [name for name, _ in c.FIELDS[1:-2]]
+wild = st.one_of(
     st.integers(-2, 9),
     st.integers(-(2**63), 2**63 - 1),
     st.builds(lambda bits, more: 2**bits + more, st.integers(28, 62), st.integers(-2, 2)),
 )
 
 
-@hypothesis.given(st.lists(numbers, min_size=16, max_size=16))
-@hypothesis.settings(max_examples=400)
-def test_any_numbers_mean_to_c_what_they_mean_to_python(values):
+@hypothesis.given(
+    st.lists(st.integers(1, 9), min_size=len(NUMBERS), max_size=len(NUMBERS)),
+    st.sampled_from([1, 2]),
+    st.dictionaries(st.sampled_from(NUMBERS), wild, max_size=3),
+)
+@hypothesis.settings(max_examples=500)
+def test_any_numbers_mean_to_c_what_they_mean_to_python(values, groups, wilder):
     """One check for both: what Python refuses is a status, what it accepts is the same shape."""
-    names = [name for name, _ in c.FIELDS[1:-2]]
-    v = dict(zip(names, values, strict=True))
+    v = {**dict(zip(NUMBERS, values, strict=True)), "groups": groups, **wilder}
     status, shape = c.output_shape(c.Layer(struct_size=c.LAYER_SIZE, **v))
     depth = v["in_channels"] // v["groups"] if v["groups"] else 1
     try:

@@ -29,8 +29,8 @@ def test_the_capsule():
     imported = ctypes.pythonapi.PyCapsule_Import
     imported.restype, imported.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
     table = imported(b"fastconv._C_API", 0)
-    size, version = ctypes.c_size_t.from_address(table), ctypes.c_int.from_address(table + 8)
     pointer = ctypes.sizeof(ctypes.c_void_p)
+    size, version = ctypes.c_size_t.from_address(table), ctypes.c_int.from_address(table + pointer)
     assert size.value == pointer * len(c.struct("fastconv_api"))  # the int takes as much, padded
     assert f"#define FASTCONV_ABI_VERSION {version.value}\n" in c.HEADER
     name = ctypes.c_char_p.from_address(table + 2 * pointer)
