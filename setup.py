@@ -130,10 +130,11 @@ LIBRARIES = [
 ]
 
 MODULES = sorted(Path("fastconv").rglob("*.pyx"))
-C_SOURCES = [str(path) for path in Path("src").rglob("*.[chd]*")]
+INCLUDES = ["src", "fastconv/include"]
+C_SOURCES = [str(path) for folder in INCLUDES for path in Path(folder).rglob("*.[chd]*")]
 EXTENSIONS = [
     Extension(
-        ".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"], depends=C_SOURCES
+        ".".join(path.with_suffix("").parts), [str(path)], include_dirs=INCLUDES, depends=C_SOURCES
     )
     for path in MODULES
 ]

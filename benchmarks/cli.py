@@ -3,11 +3,11 @@
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import catalogue, machine, memory, options, report, scaling
+from . import calls, catalogue, machine, memory, options, report, scaling
 from .catalogue import Layer
 from .compare import OURS, compare
 from .problem import Problem
@@ -37,14 +37,22 @@ def run(argv: Sequence[str] | None = None) -> int:
     if chosen.list:
         print("\n".join(map(_described, layers)))
         return 0
-    mode = _scaling if chosen.scaling else _memory if chosen.memory else _comparison
     try:
-        outcome = mode(chosen, layers)
+        outcome = _mode(chosen)(chosen, layers)
     except Failed as reason:
         print(reason, file=sys.stderr)
         return 1
     _publish(outcome, chosen)
     return 1 if outcome.failures else 0
+
+
+def _mode(chosen: Namespace) -> Callable[[Namespace, Sequence[Layer]], Outcome]:
+    """What the options ask for."""
+    if chosen.scaling:
+        return _scaling
+    if chosen.memory:
+        return _memory
+    return _calls if chosen.calls else _comparison
 
 
 def _comparison(chosen: Namespace, layers: Sequence[Layer]) -> Outcome:
@@ -107,6 +115,15 @@ def _memory(chosen: Namespace, _layers: Sequence[Layer]) -> Outcome:
     ]
     failures = [peak.reason for peak in peaks if peak.peer == OURS and peak.reason]
     return Outcome(facts, text, {"memory": [peak.to_json() for peak in peaks]}, failures)
+
+
+def _calls(chosen: Namespace, _layers: Sequence[Layer]) -> Outcome:
+    """Calls from C, always of the same layer; in this process, which does nothing else."""
+    costs = calls.measure(chosen.passes, chosen.rounds)
+    # One thread and float32, whatever the options say.
+    facts = machine.describe() | {"threads": "1", "dtype": "float32", "rounds": str(chosen.rounds)}
+    text = [report.header(facts, {}, ""), calls.report(costs).render(chosen.markdown)]
+    return Outcome(facts, text, calls.as_json(costs))
 
 
 def _ours(workers: Mapping[str, Worker], absent: Mapping[str, str]) -> Worker:

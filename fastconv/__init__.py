@@ -9,7 +9,8 @@ is to its right::
 resolves padding and output size; `plan` finds taps, phases, blocks and panels; `engine` runs the
 plan without the GIL through one of `algorithms`, whose `blocks` gather what is irregular; the
 kernels in src/ multiply dense rows, once for every dtype and instruction set.  `reference` says the
-same in plain NumPy, `explain` shows the plan of a call, `layers` holds Conv2D.
+same in plain NumPy, `explain` shows the plan of a call, `layers` holds Conv2D; `capi` and
+include/fastconv.h offer the same to C.
 """
 
 from importlib import import_module
@@ -46,6 +47,7 @@ __all__ = [
 
 # Imported on first use: most programs never need them.
 _LATER = {
+    "_C_API": "fastconv.capi",
     "conv2d_matrix": "fastconv.sparse",
     "explain": "fastconv.explanation",
     "reference": "fastconv.reference",

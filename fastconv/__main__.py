@@ -1,11 +1,11 @@
-"""Command line: ``python -m fastconv demo``, ``python -m fastconv bench``, ``--cflags``."""
+"""Command line: ``python -m fastconv demo``, ``python -m fastconv bench``, ``--cflags``, …."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _module("fastconv.benchmarks", extra="bench").main(rest) or 0
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if options.cflags:
-        print(f"-I{fastconv.get_include()}")
+    if options.told:
+        print(_TOLD[options.told]())
     elif options.command == "demo":
         _module("fastconv.demo", extra="demo").run(
             epochs=options.epochs,
@@ -34,12 +34,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+# What is there for the builds of embedders to ask.
+_PACKAGE = Path(fastconv.__file__).resolve().parent
+_TOLD: dict[str, Callable[[], str]] = {
+    "cflags": lambda: f"-I{fastconv.get_include()}",
+    "include": fastconv.get_include,
+    "cmakedir": lambda: str(_PACKAGE / "cmake"),
+    "pkgconfigdir": lambda: str(_PACKAGE / "pkgconfig"),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fastconv", description=_summary())
     parser.add_argument("--version", action="version", version=f"fastconv {fastconv.__version__}")
-    parser.add_argument(
-        "--cflags", action="store_true", help="print the compiler flags an embedder needs"
-    )
+    told = parser.add_argument_group(
+        "for programs that call fastconv from C, C++ or CMake"
+    ).add_mutually_exclusive_group()
+    for name, words in (
+        ("cflags", "the compiler flags, beside those of Python itself"),
+        ("include", "the folder of fastconv.h"),
+        ("cmakedir", "the folder of the CMake package, for fastconv_DIR"),
+        ("pkgconfigdir", "the folder of fastconv.pc, for PKG_CONFIG_PATH"),
+    ):
+        told.add_argument(
+            f"--{name}", dest="told", action="store_const", const=name, help=f"print {words}"
+        )
     commands = parser.add_subparsers(dest="command", title="commands", metavar="")
 
     demo = commands.add_parser("demo", help="train a small network on handwritten digits")

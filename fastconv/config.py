@@ -14,6 +14,8 @@ __all__ = ["get_include", "show_config"]
 
 __version__ = "0.1.0"
 
+_PACKAGE = Path(__file__).resolve().parent
+
 # How the file of each OpenMP runtime is called, in lower case.
 _OPENMP_FILES = ("libgomp", "libiomp", "libomp", "vcomp")
 
@@ -66,7 +68,9 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
 
 
 def get_include() -> str:
-    """Return the folder of the files that an embedder compiles against.
+    """Return the folder of ``fastconv.h``, for programs in C and C++ that call fastconv.
+
+    Cython needs no folder: ``cimport fastconv`` finds its declarations beside the package.
 
     Returns
     -------
@@ -76,10 +80,10 @@ def get_include() -> str:
     Examples
     --------
     >>> import os, fastconv
-    >>> os.path.isdir(fastconv.get_include())
+    >>> os.path.exists(os.path.join(fastconv.get_include(), "fastconv.h"))
     True
     """
-    return str(Path(__file__).resolve().parent)
+    return str(_PACKAGE / "include")
 
 
 def _config() -> dict[str, dict[str, Any]]:

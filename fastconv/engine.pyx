@@ -5,7 +5,29 @@ from fastconv._kernels cimport fastconv_check_args, kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
 from fastconv.algorithms.weight_grad cimport run_weight_grad
-from fastconv.plan cimport WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries, make_plan
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries, make_plan
+
+
+cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:
+    """Whether the result has no elements, or every one of them is an empty sum."""
+    return (g.batch == 0 or g.in_channels == 0 or g.out_channels == 0 or g.out_height == 0 or g.out_width == 0
+            or (op == INPUT_GRAD and (g.in_height == 0 or g.in_width == 0)))
+
+
+cdef Py_ssize_t workspace_bytes(
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, int threads,
+) noexcept nogil:
+    """Bytes that `execute` takes beside the arrays, or -1 if there is no memory to find out."""
+    cdef Plan plan
+    cdef Py_ssize_t *entries
+    if is_empty(op, g):
+        return 0
+    entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
+    if entries == NULL:
+        return -1
+    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, entries)
+    free(entries)
+    return plan.workspace_bytes + axis_entries(g) * sizeof(Py_ssize_t)
 
 
 cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:

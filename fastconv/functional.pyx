@@ -4,7 +4,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 import numpy
 
 from fastconv.arrays cimport View, check_output, is_dense, make_output, open_arrays
-from fastconv.engine cimport execute
+from fastconv.engine cimport execute, is_empty
 from fastconv.geometry cimport (
     Geometry, Options, read_input_shape, read_options, read_pair, resolve_geometry)
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op
@@ -52,12 +52,6 @@ cdef int need_output_grad(View dy, const Geometry *g, int axes) except -1:
     if expected != got:
         raise ValueError(f"dy must have the shape of the output, {expected}, got {got}")
     return 0
-
-
-cdef bint is_empty(Op op, const Geometry *g) noexcept:
-    """Whether the result has no elements, or every one of them is an empty sum."""
-    return (g.batch == 0 or g.in_channels == 0 or g.out_channels == 0 or g.out_height == 0 or g.out_width == 0
-            or (op == INPUT_GRAD and (g.in_height == 0 or g.in_width == 0)))
 
 
 cdef object compute(

@@ -15,6 +15,21 @@ cdef struct Options:
     bint same
     Py_ssize_t groups
 
+# What may be wrong with a geometry; those of the width follow those of the height.
+cdef enum Problem:
+    SOUND
+    BAD_SIZE                    # negative batch, height, width or channels
+    BAD_KERNEL, BAD_STRIDE, BAD_DILATION, BAD_GROUPS    # below 1
+    BAD_PADDING                 # negative
+    HUGE_NUMBER                 # one that passes the limit by itself
+    INPUT_GROUPS, OUTPUT_GROUPS     # groups do not divide the channels
+    FAR_HEIGHT, FAR_WIDTH       # dilation carries the last tap past the limit
+    PADDED_HEIGHT, PADDED_WIDTH     # padding carries the image past the limit
+    SMALL_HEIGHT, SMALL_WIDTH   # the padded input is smaller than the kernel
+    INPUT_BYTES, OUTPUT_BYTES, WEIGHT_BYTES     # arrays past the limit
+
+cdef Py_ssize_t LIMIT           # the largest size, in elements along an axis and in bytes of an array
+cdef int check_geometry(Geometry *g, bint same) noexcept nogil
 cdef int read_options(Options *options, object stride, object padding, object dilation, object groups) except -1
 cdef int read_pair(Py_ssize_t *pair, object value, str name, Py_ssize_t least) except -1
 cdef Py_ssize_t read_size(object value, str name, Py_ssize_t least) except -1

@@ -11,9 +11,11 @@ GeometryTuple = namedtuple("Geometry", [
     "stride_height", "stride_width", "pad_top", "pad_bottom", "pad_left", "pad_right",
     "dilation_height", "dilation_width", "groups", "out_height", "out_width"])
 
-# Sizes and their products, in bytes, stay below this: sums of a few of them still fit 64 bits.
-cdef Py_ssize_t LIMIT = <Py_ssize_t> 1 << 60
+# Sizes and their products, in bytes, stay below this: sums of a few of them still fit an integer,
+# also one of 32 bits, as WebAssembly has them.
+cdef Py_ssize_t LIMIT = <Py_ssize_t> 1 << (8 * sizeof(Py_ssize_t) - 4)
 cdef Py_ssize_t LARGEST_ITEM = 8
+_LIMIT_TEXT = f"2**{8 * sizeof(Py_ssize_t) - 4}"
 
 
 cdef Py_ssize_t read_size(object value, str name, Py_ssize_t least) except -1:
@@ -103,35 +105,134 @@ cdef int read_input_shape(Py_ssize_t *shape, object value) except -1:
     return read_shape(shape, value, "input_shape", "N H W C", 0)
 
 
-cdef double product(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept:
-    return <double> a * <double> b * <double> c * <double> d
+cdef bint too_large(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept nogil:
+    """Whether an array of this shape, an axis of 0 taken for one of 1, passes the limit in bytes."""
+    return (<double> max(a, 1) * <double> max(b, 1) * <double> max(c, 1) * <double> max(d, 1)
+            > <double> (LIMIT // LARGEST_ITEM))
 
 
-cdef int resolve_axis(
-    str kernel_name, str axis, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation,
-    bint same, Py_ssize_t *pad, Py_ssize_t *out,
-) except -1:
-    """Padding (for "same") and output size along one axis."""
+cdef int check_number(Py_ssize_t a, Py_ssize_t b, Py_ssize_t least, int problem) noexcept nogil:
+    """`problem` if one of two numbers is below `least`, HUGE_NUMBER if one is above the limit."""
+    if a < least or b < least:
+        return problem
+    return HUGE_NUMBER if a > LIMIT or b > LIMIT else SOUND
+
+
+cdef int check_numbers(const Geometry *g) noexcept nogil:
+    """Each number by itself."""
+    cdef int problem = check_number(g.batch, g.in_height, 0, BAD_SIZE)
+    if not problem:
+        problem = check_number(g.in_width, g.in_channels, 0, BAD_SIZE)
+    if not problem:
+        problem = check_number(g.out_channels, g.out_channels, 0, BAD_SIZE)
+    if not problem:
+        problem = check_number(g.kernel_height, g.kernel_width, 1, BAD_KERNEL)
+    if not problem:
+        problem = check_number(g.stride_height, g.stride_width, 1, BAD_STRIDE)
+    if not problem:
+        problem = check_number(g.pad_top, g.pad_bottom, 0, BAD_PADDING)
+    if not problem:
+        problem = check_number(g.pad_left, g.pad_right, 0, BAD_PADDING)
+    if not problem:
+        problem = check_number(g.dilation_height, g.dilation_width, 1, BAD_DILATION)
+    if not problem:
+        problem = check_number(g.groups, g.groups, 1, BAD_GROUPS)
+    return problem
+
+
+cdef int check_axis(
+    Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t dilation, bint same, Py_ssize_t *pad,
+    Py_ssize_t *out,
+) noexcept nogil:
+    """Padding (for "same") and output size along one axis; a problem is told as the one of the height."""
     cdef Py_ssize_t reach, padded, total
-    if <double> dilation * (kernel - 1) > LIMIT:
-        raise ValueError(
-            f"dilation * (kernel {axis} - 1) must be below 2**60, got {dilation} * {kernel - 1}")
+    if <double> dilation * <double> (kernel - 1) > <double> LIMIT:
+        return FAR_HEIGHT
     reach = dilation * (kernel - 1) + 1
     if same:
         out[0] = (size - 1) // stride + 1 if size > 0 else 0
         total = max((out[0] - 1) * stride + reach - size, 0) if out[0] > 0 else 0
         pad[0] = total // 2
         pad[1] = total - total // 2
-        return 0
+        return SOUND
     padded = size + pad[0] + pad[1]
     if padded > LIMIT:
-        raise ValueError(f"padding must keep the padded {axis} below 2**60, got {pad[0]} and {pad[1]}")
+        return PADDED_HEIGHT
     if reach > padded:
+        return SMALL_HEIGHT
+    out[0] = (padded - reach) // stride + 1
+    return SOUND
+
+
+cdef int check_geometry(Geometry *g, bint same) noexcept nogil:
+    """Check every number and product, and fill in the output size, for `same` the padding, too.
+
+    The one check there is: the Python functions turn a Problem into an exception, the C interface
+    into a status.
+    """
+    cdef int problem = check_numbers(g)
+    if problem:
+        return problem
+    if g.in_channels % g.groups:
+        return INPUT_GROUPS
+    if g.out_channels % g.groups:
+        return OUTPUT_GROUPS
+    problem = check_axis(g.in_height, g.kernel_height, g.stride_height, g.dilation_height, same,
+                         &g.pad_top, &g.out_height)
+    if problem:
+        return problem
+    problem = check_axis(g.in_width, g.kernel_width, g.stride_width, g.dilation_width, same,
+                         &g.pad_left, &g.out_width)
+    if problem:
+        return problem + 1      # of the width
+    if too_large(g.batch, g.in_height, g.in_width, g.in_channels):
+        return INPUT_BYTES
+    if too_large(g.batch, g.out_height, g.out_width, g.out_channels):
+        return OUTPUT_BYTES
+    if too_large(g.kernel_height, g.kernel_width, g.in_channels // g.groups, g.out_channels):
+        return WEIGHT_BYTES
+    return SOUND
+
+
+cdef int refuse(Geometry *g, int problem, str kernel_name) except -1:
+    """Raise the ValueError of a problem that numbers read by `read_size` can still have."""
+    cdef bint high = problem in (FAR_HEIGHT, PADDED_HEIGHT, SMALL_HEIGHT)
+    axis = "height" if high else "width"
+    kernel, dilation, size, first, last = (
+        (g.kernel_height, g.dilation_height, g.in_height, g.pad_top, g.pad_bottom) if high else
+        (g.kernel_width, g.dilation_width, g.in_width, g.pad_left, g.pad_right))
+    if problem == BAD_KERNEL:
+        raise ValueError(
+            f"{kernel_name} must have a kernel of at least 1 x 1, got {g.kernel_height} x {g.kernel_width}")
+    if problem == INPUT_GROUPS:
+        raise ValueError(f"groups must divide the {g.in_channels} input channels, got {g.groups}")
+    if problem == OUTPUT_GROUPS:
+        raise ValueError(f"groups must divide the {g.out_channels} output channels, got {g.groups}")
+    if problem in (FAR_HEIGHT, FAR_WIDTH):
+        raise ValueError(
+            f"dilation * (kernel {axis} - 1) must be below {_LIMIT_TEXT}, got {dilation} * {kernel - 1}")
+    if problem in (PADDED_HEIGHT, PADDED_WIDTH):
+        raise ValueError(
+            f"padding must keep the padded {axis} below {_LIMIT_TEXT}, got {first} and {last}")
+    if problem in (SMALL_HEIGHT, SMALL_WIDTH):
         raise ValueError(
             f"{kernel_name} must fit the padded input: a kernel of {axis} {kernel} and dilation {dilation} "
-            f"covers {reach}, an input of {axis} {size} and padding {pad[0]} and {pad[1]}, got {padded}")
-    out[0] = (padded - reach) // stride + 1
-    return 0
+            f"covers {dilation * (kernel - 1) + 1}, an input of {axis} {size} and padding {first} and {last}, "
+            f"got {size + first + last}")
+    if problem == INPUT_BYTES:
+        raise ValueError(f"x must have a size in bytes below {_LIMIT_TEXT}, "
+                         f"got ({g.batch}, {g.in_height}, {g.in_width}, {g.in_channels})")
+    if problem == OUTPUT_BYTES:
+        raise ValueError(f"padding and the input must keep the size of the output in bytes below {_LIMIT_TEXT}, "
+                         f"got ({g.batch}, {g.out_height}, {g.out_width}, {g.out_channels})")
+    if problem == WEIGHT_BYTES:
+        raise ValueError(
+            f"w must have a size in bytes below {_LIMIT_TEXT}, got "
+            f"({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
+    # HUGE_NUMBER, which only the shape of an array that repeats itself can hold: the rest was read by `read_size`.
+    raise ValueError(
+        f"x and w must have sizes of at most {LIMIT} along each axis, got ({g.batch}, {g.in_height}, {g.in_width}, "
+        f"{g.in_channels}) and ({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
 
 
 cdef int resolve_geometry(Geometry *g, const Options *options, str kernel_name) except -1:
@@ -139,35 +240,15 @@ cdef int resolve_geometry(Geometry *g, const Options *options, str kernel_name) 
 
     `kernel_name` is the argument that gave the kernel size.
     """
+    cdef int problem
     g.stride_height, g.stride_width = options.stride[0], options.stride[1]
     g.dilation_height, g.dilation_width = options.dilation[0], options.dilation[1]
     g.pad_top, g.pad_bottom = options.padding[0], options.padding[1]
     g.pad_left, g.pad_right = options.padding[2], options.padding[3]
     g.groups = options.groups
-    if g.kernel_height < 1 or g.kernel_width < 1:
-        raise ValueError(
-            f"{kernel_name} must have a kernel of at least 1 x 1, got {g.kernel_height} x {g.kernel_width}")
-    if g.in_channels % g.groups:
-        raise ValueError(f"groups must divide the {g.in_channels} input channels, got {g.groups}")
-    if g.out_channels % g.groups:
-        raise ValueError(f"groups must divide the {g.out_channels} output channels, got {g.groups}")
-    resolve_axis(kernel_name, "height", g.in_height, g.kernel_height, g.stride_height, g.dilation_height,
-                 options.same, &g.pad_top, &g.out_height)
-    resolve_axis(kernel_name, "width", g.in_width, g.kernel_width, g.stride_width, g.dilation_width,
-                 options.same, &g.pad_left, &g.out_width)
-    if (product(max(g.batch, 1), max(g.in_height, 1), max(g.in_width, 1), max(g.in_channels, 1))
-            > <double> (LIMIT // LARGEST_ITEM)):
-        raise ValueError("x must have a size in bytes below 2**60, "
-                         f"got ({g.batch}, {g.in_height}, {g.in_width}, {g.in_channels})")
-    if (product(max(g.batch, 1), max(g.out_height, 1), max(g.out_width, 1), max(g.out_channels, 1))
-            > <double> (LIMIT // LARGEST_ITEM)):
-        raise ValueError("padding and the input must keep the size of the output in bytes below 2**60, "
-                         f"got ({g.batch}, {g.out_height}, {g.out_width}, {g.out_channels})")
-    if (product(g.kernel_height, g.kernel_width, max(g.in_channels // g.groups, 1), max(g.out_channels, 1))
-            > <double> (LIMIT // LARGEST_ITEM)):
-        raise ValueError(
-            "w must have a size in bytes below 2**60, got "
-            f"({g.kernel_height}, {g.kernel_width}, {g.in_channels // g.groups}, {g.out_channels})")
+    problem = check_geometry(g, options.same)
+    if problem:
+        refuse(g, problem, kernel_name)
     return 0
 
 

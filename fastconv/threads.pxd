@@ -1,2 +1,4 @@
 # How many threads a call may use: see threads.pyx.
+cdef int MOST                   # more than this is refused
 cdef int thread_count() noexcept nogil
+cdef int threads_for(int asked) noexcept nogil

@@ -15,16 +15,31 @@ cdef extern from *:
     #else
     #define FASTCONV_OPENMP 0
     #endif
+    #if defined(_OPENMP) && !defined(_WIN32)
+    #include <pthread.h>
+    static volatile int fastconv_forked = 0;
+    static void fastconv_after_fork(void) { fastconv_forked = 1; }
+    static int fastconv_watch_forks(void) { return pthread_atfork(NULL, NULL, fastconv_after_fork); }
+    #else
+    enum { fastconv_forked = 0 };
+    static int fastconv_watch_forks(void) { return 0; }
+    #endif
     """
     enum: FASTCONV_OPENMP
+    const int fastconv_forked
+    int fastconv_watch_forks()
 
 cdef int MOST = 1024
 cdef int _count = 1
-cdef bint _forked = False
 
 
 cdef int thread_count() noexcept nogil:
-    return 1 if _forked else _count
+    return 1 if fastconv_forked else _count
+
+
+cdef int threads_for(int asked) noexcept nogil:
+    """Threads of a call that asks for so many, 0 for the default; a forked child has one in any case."""
+    return 1 if fastconv_forked else asked if asked > 0 else _count
 
 
 def _quota(root="/sys/fs/cgroup"):
@@ -155,11 +170,7 @@ def num_threads(n):
         set_num_threads(before)
 
 
-def _after_fork():
-    global _forked
-    _forked = True
-
-
 _count = _default()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# Also a fork by C code, which Python hears nothing of.
+if fastconv_watch_forks() != 0:
+    raise MemoryError("no memory to be told of a fork")

@@ -223,6 +223,7 @@ HUGE_CALLS = [
     ("conv2d", {"w": zeros((5, 5, 4, 8)), "dilation": HUGE}),  # 4 * 2**62 would wrap around to 0
     ("conv2d", {"x": zeros((2**30, 2**30, 1)), "w": zeros((1, 1, 1, 2**31)), "bias": None}),
     ("conv2d", {"x": zeros((2**29, 2**15, 2**15, 1)), "w": zeros((1, 1, 1, 32)), "bias": None}),
+    ("conv2d", {"x": zeros((2**60 + 8, 1, 1)), "w": zeros((1, 1, 1, 1)), "bias": None}),
     ("conv2d", {"x": zeros((0, 6, 6, 4)), "padding": HUGE}),  # no image, but sizes past any int
     ("conv2d_input_grad", {"padding": HUGE}),
     ("conv2d_input_grad", {"dilation": HUGE}),

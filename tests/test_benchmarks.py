@@ -245,3 +245,13 @@ def test_wrong_options_are_refused(arguments):
     ran = bench(*arguments)
     assert ran.returncode == 2
     assert "error:" in ran.stderr
+
+
+def test_calls_from_c_have_a_row_for_each_pass(tmp_path):
+    ran = bench("--calls", "--rounds", 1, "--markdown", "--json", tmp_path / "calls.json")
+    assert ran.returncode == 0, ran.stderr
+    rows = [line.split("|") for line in ran.stdout.splitlines() if line.startswith("| tiny/")]
+    assert [row[2].strip() for row in rows] == ["forward", "dL/dx", "dL/dW"]
+    forward, *gradients = json.loads((tmp_path / "calls.json").read_text())["calls"]
+    assert len(forward["call_ns"]) == len(forward["arithmetic_ns"]) == 1
+    assert all(cost["call_ns"] and not cost["arithmetic_ns"] for cost in gradients)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +120,21 @@ def test_no_command_prints_help(capsys):
 def test_cflags(capsys):
     assert main(["--cflags"]) == 0
     assert capsys.readouterr().out.strip() == f"-I{fastconv.get_include()}"
+
+
+@pytest.mark.parametrize(
+    ("option", "file"),
+    [
+        ("include", "fastconv.h"),
+        ("cmakedir", "fastconv-config.cmake"),
+        ("pkgconfigdir", "fastconv.pc"),
+    ],
+)
+def test_folders_for_embedders(capsys, option, file):
+    assert main([f"--{option}"]) == 0
+    folder = Path(capsys.readouterr().out.rstrip("\n"))
+    assert folder.is_absolute()
+    assert (folder / file).is_file()
 
 
 def test_version(capsys):

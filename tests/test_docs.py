@@ -18,7 +18,7 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```(?:python|pycon)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[[^]]*\]\(([^)\s]+)")
-MODULES = ["fastconv", "fastconv.layers", "fastconv.sparse", "fastconv.reference"]
+MODULES = ["fastconv", "fastconv.capi", "fastconv.layers", "fastconv.sparse", "fastconv.reference"]
 
 
 def check(text, names, name, path=None, line=0):

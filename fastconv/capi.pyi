@@ -1,0 +1,3 @@
+__all__ = ["get_function_address"]
+
+def get_function_address(name: str) -> int: ...
