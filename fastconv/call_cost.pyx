@@ -81,6 +81,7 @@ def time_arithmetic(calls):
     cdef const void *reads[OUT * OUT]
     cdef void *writes[OUT * OUT]
     cdef Py_ssize_t[TAPS] offsets
+    cdef Py_ssize_t[TAPS] run_k
     cdef Py_ssize_t i, panel
     cdef int64_t count = calls, _
     fill(&arrays)
@@ -88,12 +89,12 @@ def time_arithmetic(calls):
         reads[i] = arrays.x + (i // OUT * SIZE + i % OUT) * CHANNELS
         writes[i] = arrays.y + i * FILTERS
     for i in range(TAPS):
-        offsets[i] = i * SIZE * CHANNELS
+        offsets[i], run_k[i] = i * SIZE * CHANNELS, i * TAPS * CHANNELS
     panel = min(kernels.conv_panel, <int> FILTERS)
     args.pixels, args.columns = OUT * OUT, panel
     args.in_, args.out = reads, writes
-    args.in_offset = 0
-    args.runs, args.run_length, args.run_offset = TAPS, TAPS * CHANNELS, offsets
+    args.in_offset = args.k_offset = 0
+    args.runs, args.run_length, args.run_offset, args.run_k = TAPS, TAPS * CHANNELS, offsets, run_k
     args.weights_stride = FILTERS
     args.accumulate = False
     start = time.perf_counter()

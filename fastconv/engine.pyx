@@ -25,7 +25,7 @@ cdef Py_ssize_t workspace_bytes(
     entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
     if entries == NULL:
         return -1
-    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, entries)
+    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, True, entries)
     free(entries)
     return plan.workspace_bytes + axis_entries(g) * sizeof(Py_ssize_t)
 
