@@ -2,7 +2,10 @@
 
 This is the only place for compiler flags; metadata is in pyproject.toml.  Switches, all environment
 variables: FASTCONV_DEBUG=1 (asserts, bounds checks, no optimisation of them away),
-FASTCONV_WERROR=1 (warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread).
+FASTCONV_WERROR=1 (warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread),
+FASTCONV_LIMITED_API=1 (one wheel for Python 3.12 and everything later).
+
+A cross build says so as Python's own do: CC, LDSHARED, _PYTHON_HOST_PLATFORM (.ci/arm64 is one).
 """
 
 import os
@@ -15,11 +18,19 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+from distutils.util import get_platform  # isort: skip  # setuptools' own: knows the target
 
 DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
 WERROR = os.environ.get("FASTCONV_WERROR") == "1"
 OPENMP = os.environ.get("FASTCONV_NO_OPENMP") != "1"
-MACHINE = platform.machine().lower()
+LIMITED_API = os.environ.get("FASTCONV_LIMITED_API") == "1"
+
+if sys.platform == "darwin":
+    # The kernels of one instruction set are no part of a binary for two machines.
+    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
+    MACHINE = os.environ["ARCHFLAGS"].split()[-1]
+else:
+    MACHINE = get_platform().rpartition("-")[2].lower()  # what is built for, not what builds
 
 ISA_FLAGS = {
     "unix": {
@@ -133,12 +144,18 @@ MODULES = sorted(Path("fastconv").rglob("*.pyx"))
 C_SOURCES = [str(path) for path in Path("src").rglob("*.[chd]*")]
 EXTENSIONS = [
     Extension(
-        ".".join(path.with_suffix("").parts), [str(path)], include_dirs=["src"], depends=C_SOURCES
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        include_dirs=["src"],
+        depends=C_SOURCES,
+        define_macros=[("Py_LIMITED_API", "0x030C0000")] if LIMITED_API else [],
+        py_limited_api=LIMITED_API,
     )
     for path in MODULES
 ]
 
 setup(
+    options={"bdist_wheel": {"py_limited_api": "cp312"}} if LIMITED_API else {},
     libraries=LIBRARIES,
     ext_modules=cythonize(
         EXTENSIONS,
