@@ -18,6 +18,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
+
 from distutils.util import get_platform  # isort: skip  # setuptools' own: knows the target
 
 DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
@@ -54,7 +55,12 @@ COMMON_FLAGS = {
     "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),
 }
 WARNINGS = {"unix": ["-Wall", "-Wextra", "-Werror"], "msvc": ["/W4", "/WX"]}
-OPENMP_FLAGS = {"unix": ["-fopenmp"], "msvc": ["/openmp"]}
+# Flags of compiling and of linking; the first pair that works is taken.  Apple's Clang lacks a
+# runtime: it is found where CFLAGS and LDFLAGS say (docs/packaging.md).
+OPENMP_FLAGS = {
+    "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
+    "msvc": [(["/openmp"], [])],
+}
 
 
 def kernel_sets():
@@ -91,7 +97,7 @@ class BuildModules(build_ext):
 
     def build_extensions(self):
         kind = family(self.compiler)
-        flags = OPENMP_FLAGS[kind] if OPENMP and self.accepts(OPENMP_FLAGS[kind]) else []
+        compile_flags, link_flags = self.find_openmp(OPENMP_FLAGS[kind]) if OPENMP else ([], [])
         for extension in self.extensions:
             if kind == "unix":
                 extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
@@ -101,12 +107,21 @@ class BuildModules(build_ext):
                 extension.name.startswith("fastconv.algorithms")
                 or extension.name == "fastconv.threads"
             ):
-                extension.extra_compile_args += flags
-                extension.extra_link_args += flags if kind == "unix" else []
+                extension.extra_compile_args += compile_flags
+                extension.extra_link_args += link_flags
         super().build_extensions()
 
-    def accepts(self, flags):
-        """Whether a module with OpenMP compiles and links, as modules do."""
+    def find_openmp(self, candidates):
+        """Return the first pair of flags with which a module with OpenMP compiles and links."""
+        for flags in candidates:
+            error = self.refusal(*flags)
+            if not error:
+                return flags
+        print(f"building without OpenMP: {error}", file=sys.stderr)
+        return [], []
+
+    def refusal(self, compile_flags, link_flags):
+        """Return None, or what the compiler has against these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
             source.write_text(
@@ -114,15 +129,14 @@ class BuildModules(build_ext):
             )
             try:
                 objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=flags
+                    [str(source)], output_dir=folder, extra_postargs=compile_flags
                 )
                 self.compiler.link_shared_object(
-                    objects, str(Path(folder) / "probe.so"), extra_postargs=flags
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=link_flags
                 )
             except Exception as error:  # whatever the compiler raises, the answer is no
-                print(f"building without OpenMP: {error}", file=sys.stderr)
-                return False
-        return True
+                return error
+        return None
 
 
 # Every module is offered all of them and takes what it refers to; the tables refer to the rest.

@@ -14,6 +14,8 @@ __all__ = ["get_include", "show_config"]
 
 __version__ = "0.1.0"
 
+_NO_OPENMP = "no: this build computes every call on one thread"
+
 # How the file of each OpenMP runtime is called, in lower case.
 _OPENMP_FILES = ("libgomp", "libiomp", "libomp", "vcomp")
 
@@ -61,7 +63,8 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     for section, values in config.items():
         print(f"{section}:")
         for name, value in values.items():
-            print(f"  {name:<24}{_words(value)}")
+            words = _NO_OPENMP if name == "OpenMP" and not value else _words(value)
+            print(f"  {name:<24}{words}")
     return None
 
 

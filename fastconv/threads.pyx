@@ -18,13 +18,18 @@ cdef extern from *:
     """
     enum: FASTCONV_OPENMP
 
+# Without the GIL, or in a Python that has none, others read these while one writes.
+cdef extern from "compat.h":
+    int fastconv_get_setting(const int *setting) noexcept nogil
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
+
 cdef int MOST = 1024
 cdef int _count = 1
-cdef bint _forked = False
+cdef int _forked = False
 
 
 cdef int thread_count() noexcept nogil:
-    return 1 if _forked else _count
+    return 1 if fastconv_get_setting(&_forked) else fastconv_get_setting(&_count)
 
 
 def _quota(root="/sys/fs/cgroup"):
@@ -116,13 +121,12 @@ def set_num_threads(n):
     1
     >>> fastconv.set_num_threads(before)
     """
-    global _count
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"n must be an int from 1 to {MOST}, got {n!r}")
     n = n.__index__()
     if not 1 <= n <= MOST:
         raise ValueError(f"n must be an int from 1 to {MOST}, got {n}")
-    _count = n
+    fastconv_set_setting(&_count, n)
 
 
 @contextmanager
@@ -147,7 +151,7 @@ def num_threads(n):
     >>> with fastconv.num_threads(2):
     ...     pass
     """
-    cdef int before = _count
+    cdef int before = fastconv_get_setting(&_count)
     set_num_threads(n)
     try:
         yield
@@ -156,10 +160,9 @@ def num_threads(n):
 
 
 def _after_fork():
-    global _forked
-    _forked = True
+    fastconv_set_setting(&_forked, True)
 
 
-_count = _default()
+fastconv_set_setting(&_count, _default())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
