@@ -58,8 +58,8 @@ def test_any_number_of_threads_gives_the_same_bits(conv, which):
         a = operands(conv, floats, dtype)
         fastconv.set_num_threads(1)
         want = run(fastconv, which, conv, a)
-        for threads in (2, 3, 7):
-            fastconv.set_num_threads(threads)
+        for n in (2, 3, 7):
+            fastconv.set_num_threads(n)
             assert_same_bits(run(fastconv, which, conv, a), want)
 
 
