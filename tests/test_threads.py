@@ -135,9 +135,6 @@ def test_the_gil_is_released_while_computing(which):
     With a switch interval of an hour no thread is ever asked to give up the GIL, so the other one
     can only run where this one releases it: inside the call, or when it waits at the end.
     """
-    conv = Conv((4, 56, 56, 48), (3, 3, 48, 48), padding=1)
-    a = operands(conv, floats)
-    run(fastconv, which, conv, a)
     calling, ran_during_the_call = [False], []
 
     def other(start):
@@ -147,7 +144,9 @@ def test_the_gil_is_released_while_computing(which):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(3600)
     try:
-        for _ in range(50):  # a busy machine may not get to the other thread in time
+        for k in range(50):  # a busy machine may not get to the other thread in a short time
+            conv = Conv((4 << k // 10, 56, 56, 48), (3, 3, 48, 48), padding=1)
+            a = operands(conv, floats)
             start = threading.Event()
             thread = threading.Thread(target=other, args=(start,))
             thread.start()
