@@ -26,12 +26,14 @@ WERROR = os.environ.get("FASTCONV_WERROR") == "1"
 OPENMP = os.environ.get("FASTCONV_NO_OPENMP") != "1"
 LIMITED_API = os.environ.get("FASTCONV_LIMITED_API") == "1"
 
+MACHINE = get_platform().rpartition("-")[2].lower()  # what is built for, not what builds
 if sys.platform == "darwin":
-    # The kernels of one instruction set are no part of a binary for two machines.
-    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
-    MACHINE = os.environ["ARCHFLAGS"].split()[-1]
-else:
-    MACHINE = get_platform().rpartition("-")[2].lower()  # what is built for, not what builds
+    # A Python for two machines would build for both, but kernels are for one.
+    flags = os.environ.get("ARCHFLAGS", "").split() or ["-arch", platform.machine()]
+    os.environ["ARCHFLAGS"] = " ".join(flags)
+    MACHINE = flags[-1]
+    if flags.count("-arch") > 1:
+        sys.exit(f"ARCHFLAGS must name one machine, got {os.environ['ARCHFLAGS']}")
 
 ISA_FLAGS = {
     "unix": {
