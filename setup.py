@@ -2,7 +2,10 @@
 
 This is the only place for compiler flags; metadata is in pyproject.toml.  Switches, all environment
 variables: FASTCONV_DEBUG=1 (asserts, bounds checks, no optimisation of them away),
-FASTCONV_WERROR=1 (warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread).
+FASTCONV_WERROR=1 (warnings of C are errors), FASTCONV_NO_OPENMP=1 (one thread),
+FASTCONV_LIMITED_API=1 (one wheel for Python 3.12 and everything later).
+
+A cross build says so as Python's own do: CC, LDSHARED, _PYTHON_HOST_PLATFORM (.ci/arm64 is one).
 """
 
 import os
@@ -16,10 +19,21 @@ from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 
+from distutils.util import get_platform  # isort: skip  # setuptools' own: knows the target
+
 DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
 WERROR = os.environ.get("FASTCONV_WERROR") == "1"
 OPENMP = os.environ.get("FASTCONV_NO_OPENMP") != "1"
-MACHINE = platform.machine().lower()
+LIMITED_API = os.environ.get("FASTCONV_LIMITED_API") == "1"
+
+MACHINE = get_platform().rpartition("-")[2].lower()  # what is built for, not what builds
+if sys.platform == "darwin":
+    # A Python for two machines would build for both, but kernels are for one.
+    flags = os.environ.get("ARCHFLAGS", "").split() or ["-arch", platform.machine()]
+    os.environ["ARCHFLAGS"] = " ".join(flags)
+    MACHINE = flags[-1]
+    if flags.count("-arch") > 1:
+        sys.exit(f"ARCHFLAGS must name one machine, got {os.environ['ARCHFLAGS']}")
 
 ISA_FLAGS = {
     "unix": {
@@ -43,7 +57,12 @@ COMMON_FLAGS = {
     "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),
 }
 WARNINGS = {"unix": ["-Wall", "-Wextra", "-Werror"], "msvc": ["/W4", "/WX"]}
-OPENMP_FLAGS = {"unix": ["-fopenmp"], "msvc": ["/openmp"]}
+# Flags of compiling and of linking; the first pair that works is taken.  Apple's Clang lacks a
+# runtime: it is found where CFLAGS and LDFLAGS say (docs/packaging.md).
+OPENMP_FLAGS = {
+    "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
+    "msvc": [(["/openmp"], [])],
+}
 
 
 def kernel_sets():
@@ -80,7 +99,7 @@ class BuildModules(build_ext):
 
     def build_extensions(self):
         kind = family(self.compiler)
-        flags = OPENMP_FLAGS[kind] if OPENMP and self.accepts(OPENMP_FLAGS[kind]) else []
+        compile_flags, link_flags = self.find_openmp(OPENMP_FLAGS[kind]) if OPENMP else ([], [])
         for extension in self.extensions:
             if kind == "unix":
                 extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
@@ -90,12 +109,21 @@ class BuildModules(build_ext):
                 extension.name.startswith("fastconv.algorithms")
                 or extension.name == "fastconv.threads"
             ):
-                extension.extra_compile_args += flags
-                extension.extra_link_args += flags if kind == "unix" else []
+                extension.extra_compile_args += compile_flags
+                extension.extra_link_args += link_flags
         super().build_extensions()
 
-    def accepts(self, flags):
-        """Whether a module with OpenMP compiles and links, as modules do."""
+    def find_openmp(self, candidates):
+        """Return the first pair of flags with which a module with OpenMP compiles and links."""
+        for flags in candidates:
+            error = self.refusal(*flags)
+            if not error:
+                return flags
+        print(f"building without OpenMP: {error}", file=sys.stderr)
+        return [], []
+
+    def refusal(self, compile_flags, link_flags):
+        """Return None, or what the compiler has against these flags."""
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.c"
             source.write_text(
@@ -103,15 +131,14 @@ class BuildModules(build_ext):
             )
             try:
                 objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, extra_postargs=flags
+                    [str(source)], output_dir=folder, extra_postargs=compile_flags
                 )
                 self.compiler.link_shared_object(
-                    objects, str(Path(folder) / "probe.so"), extra_postargs=flags
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=link_flags
                 )
             except Exception as error:  # whatever the compiler raises, the answer is no
-                print(f"building without OpenMP: {error}", file=sys.stderr)
-                return False
-        return True
+                return error
+        return None
 
 
 # Every module is offered all of them and takes what it refers to; the tables refer to the rest.
@@ -134,12 +161,18 @@ INCLUDES = ["src", "fastconv/include"]
 C_SOURCES = [str(path) for folder in INCLUDES for path in Path(folder).rglob("*.[chd]*")]
 EXTENSIONS = [
     Extension(
-        ".".join(path.with_suffix("").parts), [str(path)], include_dirs=INCLUDES, depends=C_SOURCES
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        include_dirs=INCLUDES,
+        depends=C_SOURCES,
+        define_macros=[("Py_LIMITED_API", "0x030C0000")] if LIMITED_API else [],
+        py_limited_api=LIMITED_API,
     )
     for path in MODULES
 ]
 
 setup(
+    options={"bdist_wheel": {"py_limited_api": "cp312"}} if LIMITED_API else {},
     libraries=LIBRARIES,
     ext_modules=cythonize(
         EXTENSIONS,

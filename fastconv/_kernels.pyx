@@ -4,12 +4,17 @@ import time
 
 _NAMES = ("portable", "avx2", "avx512", "neon")
 
+# Without the GIL, or in a Python that has none, others read it while one writes.
+cdef extern from "compat.h":
+    int fastconv_get_setting(const int *setting) noexcept nogil
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
+
 cdef int _isa = 0
 cdef fastconv_caches _caches = fastconv_cpu_caches()
 
 
 cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil:
-    return fastconv_kernels_at(_isa, dtype)
+    return fastconv_kernels_at(fastconv_get_setting(&_isa), dtype)
 
 
 cdef fastconv_caches caches() noexcept nogil:
@@ -38,24 +43,21 @@ def cache_sizes():
 
 def current():
     """Name of the instruction set in use."""
-    return _NAMES[_isa]
+    return _NAMES[fastconv_get_setting(&_isa)]
 
 
 def use(name=None):
-    """Use instruction set `name`, or the best there is, for every call from now on.
-
-    Not for use while another thread computes.
+    """Use instruction set `name`, or the best there is, for every call that starts from now on.
 
     Raises
     ------
     ValueError
         If this build or this CPU has no such instruction set.
     """
-    global _isa
     if name is None:
-        _isa = fastconv_kernels_best(~0u)
+        fastconv_set_setting(&_isa, fastconv_kernels_best(~0u))
     elif name in available():
-        _isa = _NAMES.index(name)
+        fastconv_set_setting(&_isa, _NAMES.index(name))
     else:
         raise ValueError(f"FASTCONV_ISA must be one of {', '.join(available())}, got {name!r}")
 

@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 
 _PACKAGE = Path(__file__).resolve().parent
 
+_NO_OPENMP = "no: this build computes every call on one thread"
+
 # How the file of each OpenMP runtime is called, in lower case.
 _OPENMP_FILES = ("libgomp", "libiomp", "libomp", "vcomp")
 
@@ -63,7 +65,8 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
     for section, values in config.items():
         print(f"{section}:")
         for name, value in values.items():
-            print(f"  {name:<24}{_words(value)}")
+            words = _NO_OPENMP if name == "OpenMP" and not value else _words(value)
+            print(f"  {name:<24}{words}")
     return None
 
 

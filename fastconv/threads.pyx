@@ -29,17 +29,22 @@ cdef extern from *:
     const int fastconv_forked
     int fastconv_watch_forks()
 
+# Without the GIL, or in a Python that has none, others read these while one writes.
+cdef extern from "compat.h":
+    int fastconv_get_setting(const int *setting) noexcept nogil
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
+
 cdef int MOST = 1024
 cdef int _count = 1
 
 
 cdef int thread_count() noexcept nogil:
-    return 1 if fastconv_forked else _count
+    return 1 if fastconv_forked else fastconv_get_setting(&_count)
 
 
 cdef int threads_for(int asked) noexcept nogil:
     """Threads of a call that asks for so many, 0 for the default; a forked child has one in any case."""
-    return 1 if fastconv_forked else asked if asked > 0 else _count
+    return 1 if fastconv_forked else asked if asked > 0 else fastconv_get_setting(&_count)
 
 
 def _quota(root="/sys/fs/cgroup"):
@@ -131,13 +136,12 @@ def set_num_threads(n):
     1
     >>> fastconv.set_num_threads(before)
     """
-    global _count
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"n must be an int from 1 to {MOST}, got {n!r}")
     n = n.__index__()
     if not 1 <= n <= MOST:
         raise ValueError(f"n must be an int from 1 to {MOST}, got {n}")
-    _count = n
+    fastconv_set_setting(&_count, n)
 
 
 @contextmanager
@@ -162,7 +166,7 @@ def num_threads(n):
     >>> with fastconv.num_threads(2):
     ...     pass
     """
-    cdef int before = _count
+    cdef int before = fastconv_get_setting(&_count)
     set_num_threads(n)
     try:
         yield
@@ -170,7 +174,7 @@ def num_threads(n):
         set_num_threads(before)
 
 
-_count = _default()
+fastconv_set_setting(&_count, _default())
 # Also a fork by C code, which Python hears nothing of.
 if fastconv_watch_forks() != 0:
     raise MemoryError("no memory to be told of a fork")

@@ -34,4 +34,17 @@
 #define FASTCONV_KEEP(vector) ((void)(vector))
 #endif
 
+/* A setting that one thread writes while others read it: no order is implied, only a whole value. */
+#if defined(_MSC_VER) && !defined(__clang__)
+static FASTCONV_INLINE int fastconv_get_setting(const int *setting) { return *(const volatile int *)setting; }
+static FASTCONV_INLINE void fastconv_set_setting(int *setting, int value) { *(volatile int *)setting = value; }
+#else
+static FASTCONV_INLINE int fastconv_get_setting(const int *setting) {
+    return __atomic_load_n(setting, __ATOMIC_RELAXED);
+}
+static FASTCONV_INLINE void fastconv_set_setting(int *setting, int value) {
+    __atomic_store_n(setting, value, __ATOMIC_RELAXED);
+}
+#endif
+
 #endif

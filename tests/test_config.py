@@ -39,6 +39,12 @@ def test_printed_is_the_same_and_returns_none(capsys):
         assert isa in printed
 
 
+def test_a_build_with_one_thread_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(threads, "has_openmp", lambda: False)
+    fastconv.show_config()
+    assert re.search(r"OpenMP +no: .*one thread$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_another_mode_is_refused():
     with pytest.raises(ValueError, match=r'mode must be "stdout" or "dicts", got \'json\''):
         fastconv.show_config(mode="json")

@@ -1,6 +1,7 @@
 """What `import fastconv` brings: the public names, and nothing heavy."""
 
 import inspect
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_nothing_heavy_is_imported():
 def test_importing_prints_nothing_and_starts_no_thread():
     code = "import threading, fastconv; assert threading.active_count() == 1"
     assert run_python(code) == ""
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="not run: this Python has a GIL"
+)
+def test_a_python_without_a_gil_does_not_switch_it_on():
+    """As it does, with a warning, for a module that does not say that it can do without."""
+    code = "import sys, fastconv, fastconv.compiler; print(sys._is_gil_enabled())"
+    assert run_python(code, PYTHON_GIL=None) == "False\n"
 
 
 def test_every_compiled_module_has_a_stub_or_is_internal():

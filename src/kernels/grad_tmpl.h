@@ -90,10 +90,11 @@ static FASTCONV_INLINE void K(grad_swapped_end)(const fastconv_grad_args *args, 
     V(transpose)(square);
     FASTCONV_UNROLL
     for (int i = 0; i < LANES; i++) {
-        if (i >= lanes) break;
-        REAL *to = grad + i * args->grad_stride;
-        if (args->accumulate) square[i] = V(add)(K(load_up_to)(to, columns), square[i]);
-        K(store_up_to)(to, square[i], columns);
+        if (i < lanes) {
+            REAL *to = grad + i * args->grad_stride;
+            if (args->accumulate) square[i] = V(add)(K(load_up_to)(to, columns), square[i]);
+            K(store_up_to)(to, square[i], columns);
+        }
     }
 }
 
