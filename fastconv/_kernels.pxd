@@ -34,7 +34,7 @@ cdef extern from "kernel_table.h" nogil:
         int accumulate
 
     ctypedef struct fastconv_depthwise_args:
-        Py_ssize_t pixels, channels, group
+        Py_ssize_t pixels, channels, group, strip
         const void *in_ "in"
         void *out
         Py_ssize_t in_stride, out_stride

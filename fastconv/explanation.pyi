@@ -5,7 +5,6 @@ import numpy
 from numpy.typing import DTypeLike
 
 from fastconv._typing import Algorithm, Op, Padding, Pair, Shape
-from fastconv.functional import ALGORITHMS as ALGORITHMS
 
 OPS: dict[str, int]
 NO_WINOGRAD: str
@@ -21,6 +20,7 @@ class Explanation:
     flops: int
     bytes: dict[str, int]
     intensity: float
+    bound: str
 
 def explain(
     input_shape: Shape,

@@ -7,12 +7,16 @@ from libc.stdlib cimport free, malloc
 
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
-from fastconv.functional import ALGORITHMS
+from fastconv.functional cimport read_algorithm
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, axis_entries, make_plan
 from fastconv.threads cimport thread_count
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
+# What a core gets from beyond its L2, a rule of thumb, and what a call costs whatever it computes.
+cdef double BYTES_A_CYCLE = 8
+cdef double CALL_CYCLES = 4000
+
 NO_WINOGRAD = "this version computes every convolution directly"
 
 
@@ -34,6 +38,9 @@ class Explanation:
         Of the arrays read and written, and of the workspace.
     intensity : float
         Operations a byte of the arrays.
+    bound : str
+        What the call will spend its time on: "arithmetic", "memory", or, where both together are
+        less than the work around them, "the call itself".
     """
 
     op: str
@@ -45,6 +52,7 @@ class Explanation:
     flops: int
     bytes: dict
     intensity: float
+    bound: str
 
     def __str__(self):
         rows = [("pass", f"{self.op}, {self.dtype}"), ("algorithm", self.algorithm), ("instruction set", self.isa)]
@@ -52,7 +60,7 @@ class Explanation:
         rows += [(name, str(value)) for name, value in self.blocking.items()]
         rows += [("FLOPs", f"{self.flops:,}")]
         rows += [(f"bytes of {name}", f"{size:,}") for name, size in self.bytes.items()]
-        rows += [("FLOPs a byte", f"{self.intensity:.1f}")]
+        rows += [("FLOPs a byte", f"{self.intensity:.1f}"), ("bound by", self.bound)]
         return "\n".join(f"{name:<22}{value}" for name, value in rows)
 
     __repr__ = __str__
@@ -67,22 +75,46 @@ cdef void dense(Tensor *tensor, Py_ssize_t height, Py_ssize_t width, Py_ssize_t 
     tensor.batch_stride = height * width * channels
 
 
+cdef str bound_of(const Plan *plan, double moved):
+    """What bounds a call, by the roofline of a core that makes two products of vectors a cycle."""
+    cdef double arithmetic = plan.flops / (4 * plan.kernels.lanes)
+    cdef double memory = moved / BYTES_A_CYCLE
+    if arithmetic + memory < CALL_CYCLES:
+        return "the call itself"
+    return "arithmetic" if arithmetic > memory else "memory"
+
+
+cdef str kernel_of(const Plan *plan):
+    if plan.depthwise:
+        return ("one filter a channel" if plan.group == 1 else f"groups of {plan.group} channels in a vector") + (
+            f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
+    if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):
+        return "register tile, vectors along the input channels"
+    tile = plan.kernels.grad_rows if plan.op == WEIGHT_GRAD else plan.kernels.conv_rows
+    return f"register tile of {tile} rows by {plan.panel // plan.kernels.lanes} vectors of {plan.kernels.lanes}"
+
+
 cdef dict blocking_of(const Plan *plan):
     """The sizes that the plan chose, by name."""
     found = {
-        "kernel": "one filter a channel" if plan.depthwise else "register tile",
+        "kernel": kernel_of(plan),
         "pixels a block": f"{plan.block_images} images x {plan.rows.block} rows x {plan.columns.block} columns"
                           + (f" x {plan.rows.phases * plan.columns.phases} phases" if plan.op == INPUT_GRAD else ""),
         "blocks": plan.blocks,
         "input": "gathered into scratch, padded and dense" if plan.gathered else "read in place",
     }
-    if not plan.depthwise:
+    if plan.trimmed or plan.clipped:
+        found["padding"] = "left out of the sums"
+    if plan.depthwise:
+        found["strip"] = f"{plan.strip_pixels} pixels of a row"
+    else:
         found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"
         if plan.op == WEIGHT_GRAD:
             found["pieces"] = f"{plan.pieces} partial sums"
         else:
-            found["weights"] = ("read in place" if plan.weights_in_place else "packed once" if plan.packed
-                                else "packed slice by slice") + f", slices of at most {plan.depth_block} rows"
+            found["weights"] = ("read in place" if plan.weights_in_place else
+                                f"packed in {plan.parts} parts" if plan.packed and plan.parts > 1 else
+                                "packed once" if plan.packed else "packed slice by slice") + f", slices of at most {plan.depth_block} rows"
     found["tasks"] = f"{plan.tasks} on {plan.threads} thread" + ("s" if plan.threads > 1 else "")
     return found
 
@@ -137,12 +169,7 @@ def explain(
     cdef int code
     if op not in OPS:
         raise ValueError(f"op must be one of {', '.join(OPS)}, got {op!r}")
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-    if algorithm == "winograd":
-        raise ValueError(f"algorithm must be able to serve the call: {NO_WINOGRAD}, got {algorithm!r}")
+    read_algorithm(algorithm)
     resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups)
     given = numpy.dtype(dtype)
     if given.kind not in "biuf" or given.itemsize > 8:
@@ -158,7 +185,7 @@ def explain(
     }
     isa = kernels_for(code).isa.decode()
     if not all(sizes[name] for name in ("input", "weights", "output")):
-        return Explanation(op, str(computed), isa, "none: an empty sum", {}, {}, 0, sizes, 0.0)
+        return Explanation(op, str(computed), isa, "none: an empty sum", {}, {}, 0, sizes, 0.0, "the call itself")
     if op == "input_grad":
         dense(&source, g.out_height, g.out_width, g.out_channels)
     else:
@@ -175,4 +202,4 @@ def explain(
     moved = sizes["input"] + sizes["weights"] + sizes["output"]
     return Explanation(
         op, str(computed), isa, "direct",
-        {"winograd": NO_WINOGRAD}, blocking_of(&plan), flops, sizes, flops / moved)
+        {"winograd": NO_WINOGRAD}, blocking_of(&plan), flops, sizes, flops / moved, bound_of(&plan, moved))

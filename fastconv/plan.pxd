@@ -55,10 +55,10 @@ cdef struct Plan:
     bint clipped                    # taps outside the input are left out, not multiplied by zero (depthwise, weight_grad)
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
-    # Depthwise: pixels and channels that a kernel call takes, so that several rows of them stay in L1.
-    Py_ssize_t strip_pixels, strip_channels
+    bint streamed                   # depthwise: too large for any cache, so in the order of memory
+    Py_ssize_t strip_pixels         # depthwise: that a kernel call takes, so that several rows of them stay in L1
     Py_ssize_t repeat               # pixels that one row of packed weights covers, where channels are few
-    Py_ssize_t strip_rows           # weight_grad: rows whose pixels are summed before the sum is added to the rest
+    Py_ssize_t strip_chain          # weight_grad: pixels, at most, that are summed before the sum is added to the rest
     # Products: panels of output channels, K in slices.
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
@@ -84,3 +84,4 @@ cdef void make_plan(
     const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
 cdef Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil
+cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil

@@ -12,6 +12,10 @@ from fastconv.blocks cimport PixelClass, real_taps
 cdef Py_ssize_t TARGET_PIXELS = 512
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 cdef Py_ssize_t FEW_FILTERS = 4
+# Vectors a pixel from which on one more for the first channels costs less than none being aligned.
+cdef Py_ssize_t MANY_VECTORS = 6
+# Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
+cdef Py_ssize_t BEYOND_CACHES = 16
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 256
@@ -280,6 +284,9 @@ cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
+    plan.streamed = plan.itemsize * plan.images * (
+        <double> plan.rows.in_size * plan.columns.in_size * plan.in_total
+        + <double> plan.rows.out_size * plan.columns.out_size * plan.out_total) > BEYOND_CACHES * caches().l2
     plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
                   * inner * g.out_channels)
 
@@ -314,6 +321,22 @@ cdef void choose_repeat(Plan *plan) noexcept nogil:
             plan.repeat //= 2
 
 
+cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil:
+    """Channels from which on a vector more a pixel, for those before the first aligned one, pays."""
+    return MANY_VECTORS * plan.kernels.lanes
+
+
+cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
+    """Whether dL/dW had better copy an input that crosses cache lines: each tap loads it again.
+
+    Vectors of half a line cross few; pixels of many vectors can start with a part of one (weight_grad.pyx).  An
+    input of which nothing is known yet is taken for one of NumPy's, which are aligned to 16 bytes.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    return (lanes * plan.itemsize == 64 and plan.repeat == 1 and plan.out_total % lanes == 0
+            and plan.out_total < many_vectors(plan) and (source.data == NULL or <size_t> source.data & 63 != 0))
+
+
 cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
     """Whether every step reads some element of the input, in an axis of one phase."""
     cdef Py_ssize_t step, first, end
@@ -343,6 +366,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
                                    else may_clip and reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
                          or (plan.repeat > 1 and source.column_stride != plan.out_total)
+                         or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
                          or (padded and not plan.clipped))
         return
     plan.gathered = padded or source.channel_stride != 1 or not (
@@ -360,12 +384,10 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
 
 cdef void choose_strips(Plan *plan) noexcept nogil:
     """Depthwise rows are read again for the next row of output: strips that leave room for them in L1."""
-    cdef Py_ssize_t lanes = plan.kernels.lanes
     cdef Py_ssize_t rows = ceil_div(plan.rows.taps, max(plan.rows.phases, 1)) + 1   # and one of output
     cdef Py_ssize_t elements = caches().l1 * 3 // 4 // (plan.itemsize * rows * plan.columns.in_step)
-    plan.strip_channels = min(plan.panel, max(elements // 16 // lanes, 2) * lanes)
-    plan.strip_rows = max(DEPTHWISE_CHAIN // plan.columns.block, 1)
-    plan.strip_pixels = max(elements // plan.strip_channels // 16 * 16, 16)
+    plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
+    plan.strip_pixels = plan.columns.extent if plan.streamed else max(elements // plan.panel // 16 * 16, 16)
 
 
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
@@ -419,7 +441,7 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     plan.class_bytes = whole_lines(sizeof(PixelClass) * min(plan.rows.block, plan.rows.breaks + 1) * (
         min(plan.columns.block, plan.columns.breaks + 1)))
     if plan.op == WEIGHT_GRAD:
-        slice_rows = plan.strip_rows * plan.columns.block if plan.depthwise else plan.block_pixels
+        slice_rows = plan.strip_chain if plan.depthwise else plan.block_pixels
         if plan.depthwise and plan.repeat > 1:      # dy as it would be dense, and the sums of every repetition
             slice_rows = ceil_div(slice_rows * plan.out_total, plan.panel) + plan.rows.taps * plan.columns.taps
     elif plan.packed or plan.weights_in_place or plan.depthwise:
@@ -457,7 +479,7 @@ cdef void make_plan(
         pixels = DEPTHWISE_PIXELS
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
-        if plan.rows.phases * plan.columns.phases > 1:
+        if plan.rows.phases * plan.columns.phases > 1 and not plan.streamed:
             # Phases write between one another's pixels: what one leaves out should still be near for the next.
             pixels = max(min(pixels, caches().l2 // 4 // (
                 plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)

@@ -44,6 +44,7 @@ typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy has just its c
  *                              * weights[(r * weights_columns + t) * group + i][c] */
 typedef struct {
     ptrdiff_t pixels, channels, group;
+    ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
     const void *in;
     void *out;
     ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */

@@ -178,7 +178,7 @@ def by_group(x, group):
     return np.stack([x[..., channels - channels % group + i] for i in range(group)], axis=-2)
 
 
-def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0, group=1):
+def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0, group=1, strip=64):
     rows, columns = taps
     channels = -(-channels // group) * group
     x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
@@ -203,6 +203,7 @@ def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0, 
         out,
         **fields,
         group=group,
+        strip=strip,
         out=out.address,
         out_stride=out.stride,
         weights=weights.address,
@@ -232,9 +233,13 @@ def depthwise_sizes(table):
 
 def depthwise_cases(table):
     start, skipped = itertools.cycle(STARTS), itertools.cycle((0, 0, 1, 0, 2))
+    strips = itertools.cycle((64, 8, 16, 64, 5))
     groups = itertools.cycle([1, 2, 1, *(g for g in (4, 8, 16) if g <= table["lanes"])])
     for sizes in depthwise_sizes(table):
-        yield case(**sizes, start=next(start), skipped=next(skipped), group=next(groups))
+        yield case(
+            **sizes, start=next(start), skipped=next(skipped), group=next(groups),
+            strip=next(strips),
+        )  # fmt: skip
 
 
 def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, skipped, height):

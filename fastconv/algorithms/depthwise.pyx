@@ -1,8 +1,8 @@
 """One filter a channel, or a small group of channels: the forward pass and dL/dx, vectors along channels.
 
 The same blocks and phases as the direct sum; the kernel takes a strip of pixels of one row at a time and
-multiplies each channel by its own weight.  A strip is so short, and if need be takes so few channels, that
-what a row reads is still in L1 when the next row reads it again.  Where it may, the kernel reads the input
+multiplies each channel by its own weight.  A strip is so short that what a row reads is still near when the
+next row reads it again.  Where it may, the kernel reads the input
 in place and leaves out the taps that fall on padding: see Plan.clipped.  With several filters a channel,
 scratch holds each channel that often (forward), or dy of the j-th filters of all channels in a plane, whose
 shares dL/dx adds one after the other.  Channels fewer than lanes are repeated: a vector, and a row of packed
@@ -23,11 +23,11 @@ from fastconv._kernels cimport (
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, real_taps, same_taps, tap_offset, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, even_part
+from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, even_part, many_vectors
 
 
-# Vectors a pixel from which on one more for the first channels costs less than none being aligned.
-cdef Py_ssize_t MANY_VECTORS = 6
+# Pixels that go through all channels at once where the input comes from memory, in its order.
+cdef Py_ssize_t STREAMED_STRIP = 8
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -45,21 +45,22 @@ cdef struct Job:
     int finite
 
 
-# Pixels [pixel, pixel + pixels) of every row of a block, through taps [first_tap, end_tap) across, in some channels.
+# Pixels [pixel, pixel + pixels) of every row of a part, through taps [first_tap, end_tap) across, in some channels.
 cdef struct Strip:
     Py_ssize_t pixel, pixels
     Py_ssize_t first_tap, end_tap
     Py_ssize_t channel, channels
     bint rotated                # pixels and channels count from `shift` on
+    bint split                  # the first `shift` channels go by themselves
     bint repeated               # pixels count by Plan.repeat, each with so many times the channels
 
 
-# A phase in a block, with what its kernel calls have in common.
+# Some rows of a phase in a block, with what their kernel calls have in common.
 cdef struct Part:
     const Block *block
     const Phase *phase
     const Source *source
-    Py_ssize_t image
+    Py_ssize_t image, row, end_row
     fastconv_depthwise_args args
 
 
@@ -135,8 +136,21 @@ cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) n
     return to
 
 
+cdef void run_split(const Job *job, const fastconv_depthwise_args *whole) noexcept nogil:
+    """The first `shift` channels of each pixel, then the others, which are aligned."""
+    cdef Py_ssize_t bytes_ = job.shift * job.plan.itemsize
+    cdef fastconv_depthwise_args args = whole[0]
+    args.channels = job.shift
+    job.plan.kernels.depthwise(&args)
+    args.channels = whole.channels - job.shift
+    args.in_, args.out = <const char *> whole.in_ + bytes_, <char *> whole.out + bytes_
+    args.weights = <const char *> whole.weights + bytes_
+    args.bias = <const char *> whole.bias + bytes_ if whole.bias != NULL else NULL
+    job.plan.kernels.depthwise(&args)
+
+
 cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
-    """The strip in each row of the block."""
+    """The strip in each row of the part."""
     cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
@@ -146,7 +160,7 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef Py_ssize_t first_row = rows.phase_first[part.phase.row] + block.row * rows.out_step
     cdef Py_ssize_t first_column = columns.phase_first[part.phase.column] + (
         (block.column + strip.pixel) * columns.out_step)
-    cdef Py_ssize_t row = 0, end_row, rows_here = phase_block_rows(plan, block, part.phase)
+    cdef Py_ssize_t row = part.row, end_row
     cdef Py_ssize_t out_row = rows.out_step * columns.out_size * plan.out_total
     cdef Py_ssize_t share, first = 0, end = part.phase.rows
     cdef fastconv_depthwise_args args = part.args
@@ -162,18 +176,19 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     if job.bias != NULL:
         args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
     args.pixels, args.channels, args.group = strip.pixels, strip.channels, plan.group
+    args.strip = STREAMED_STRIP if plan.streamed else max(strip.pixels, rows.block)
     args.tap_columns = strip.end_tap - strip.first_tap
     if strip.pixels == 1:       # a column of pixels, which the kernel takes like a row
         args.in_stride, args.out_stride = part.source.row_stride, out_row
     elif strip.repeated:
         args.in_stride *= plan.repeat
         args.out_stride *= plan.repeat
-    while row < rows_here:
+    while row < part.end_row:
         end_row = row + 1
         if strip.pixels == 1:
-            end_row = rows_here
+            end_row = part.end_row
             if plan.clipped:
-                end_row = same_taps(rows, part.phase.first_row, part.phase.rows, block.row, row, rows_here,
+                end_row = same_taps(rows, part.phase.first_row, part.phase.rows, block.row, row, part.end_row,
                                     &first, &end)
             args.pixels = end_row - row
         elif plan.clipped:
@@ -184,7 +199,10 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         args.weights = weights + first * part.phase.columns * plan.group * plan.panel * size
         for share in range(shares_of(plan)):
             args.accumulate = share > 0
-            plan.kernels.depthwise(&args)
+            if strip.split:
+                run_split(job, &args)
+            else:
+                plan.kernels.depthwise(&args)
             args.in_ = <const char *> args.in_ + plan.group_pitch * size
             args.weights = <const char *> args.weights + taps * plan.panel * size
         row = end_row
@@ -196,7 +214,7 @@ cdef void run_edge(const Job *job, const Part *part, Py_ssize_t pixel) noexcept 
     cdef const Phase *phase = part.phase
     strip.pixel, strip.pixels = pixel, 1
     strip.channel, strip.channels = 0, job.plan.out_total
-    strip.rotated = strip.repeated = False
+    strip.rotated = strip.repeated = strip.split = False
     real_taps(&job.plan.columns, phase.first_column, phase.columns, part.block.column + pixel,
               &strip.first_tap, &strip.end_tap)
     run_strip(job, part, &strip)
@@ -211,6 +229,7 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
     strip.first_tap, strip.end_tap = 0, part.phase.columns
     strip.rotated = job.shift > 0 and job.contiguous and right - left > 1
     strip.repeated = plan.repeat > 1
+    strip.split = job.shift > 0 and not job.contiguous
     if strip.repeated:
         rest = (right - left) % plan.repeat
         if right - left > rest:
@@ -224,17 +243,12 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
         return
     if strip.rotated:           # the last pixel is made of the first one's head and its own tail
         right -= 1
-    strip.pixel = left
     most = even_part(right - left, plan.strip_pixels)
+    strip.channel, strip.channels = 0, plan.out_total
+    strip.pixel = left
     while strip.pixel < right:
         strip.pixels = min(most, right - strip.pixel)
-        strip.channel = 0
-        strip.channels = plan.strip_channels if job.contiguous or job.shift == 0 else job.shift
-        while strip.channel < plan.out_total:
-            strip.channels = min(strip.channels, plan.out_total - strip.channel)
-            run_strip(job, part, &strip)
-            strip.channel += strip.channels
-            strip.channels = plan.strip_channels
+        run_strip(job, part, &strip)
         strip.pixel += strip.pixels
     if strip.rotated:
         strip.rotated, strip.pixels = False, 1
@@ -251,7 +265,7 @@ cdef void run_phase(
     cdef const Plan *plan = job.plan
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left = 0, right = pixels
-    cdef Py_ssize_t tap, pixel, step = columns.in_step
+    cdef Py_ssize_t tap, pixel, rows, step = columns.in_step
     cdef Part part
     part.block, part.phase, part.source = block, phase, source
     for tap in range(phase.rows):
@@ -270,13 +284,18 @@ cdef void run_phase(
         left = min(max((left + step - 1) // step - block.column, 0), pixels)
         right = max(columns.in_size - columns.tap_offset[phase.first_column + phase.columns - 1], 0)
         right = min(max((right + step - 1) // step - block.column, left), pixels)
+    rows = phase_block_rows(plan, block, phase)
     for part.image in range(block.images):
-        for pixel in range(left):
-            run_edge(job, &part, pixel)
-        if right > left:
-            run_interior(job, &part, left, right)
-        for pixel in range(right, pixels):
-            run_edge(job, &part, pixel)
+        part.row = 0
+        while part.row < rows:
+            part.end_row = part.row + 1 if plan.streamed else rows
+            for pixel in range(left):
+                run_edge(job, &part, pixel)
+            if right > left:
+                run_interior(job, &part, left, right)
+            for pixel in range(right, pixels):
+                run_edge(job, &part, pixel)
+            part.row = part.end_row
 
 
 cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
@@ -285,7 +304,7 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes
     if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1:
         return 0
-    if not job.contiguous and (plan.out_total < MANY_VECTORS * lanes or plan.columns.out_step > 1):
+    if not job.contiguous and (plan.streamed or plan.out_total < many_vectors(plan) or plan.columns.out_step > 1):
         return 0
     return -(<Py_ssize_t> (job.out if plan.gathered else job.x.data) // plan.itemsize) & (lanes - 1)
 

@@ -19,7 +19,7 @@ from fastconv._kernels cimport (
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, point_row, same_taps, source_group, tap_offset)
-from fastconv.plan cimport Axis, Plan, Tensor, panel_start
+from fastconv.plan cimport Axis, Plan, Tensor, many_vectors, panel_start
 
 # Tiles of the grad kernel from which on a packed panel of dy is used often enough.
 cdef Py_ssize_t PACKING_PAYS = 4
@@ -248,7 +248,7 @@ cdef void run_depthwise_area(
         args.dy, args.dy_row, args.dy_stride = work.slice, args.pixels * plan.panel, plan.panel
     # One vector more a pixel is worth it where there are many, all of them as far from the line.
     args.channels = plan.out_total
-    if shift > 0 and plan.out_total % lanes == 0 and plan.out_total >= 6 * lanes:
+    if shift > 0 and plan.out_total % lanes == 0 and plan.out_total >= many_vectors(plan):
         args.channels = shift
     while channel < plan.out_total:
         plan.kernels.depthwise_grad(&args)
@@ -256,7 +256,7 @@ cdef void run_depthwise_area(
         args.in_ = <const char *> args.in_ + args.channels * size
         args.dy = <const char *> args.dy + args.channels * size
         args.grad = <char *> args.grad + args.channels * size
-        args.channels = min(plan.strip_channels, plan.out_total - channel)
+        args.channels = plan.out_total - channel
 
 
 cdef void run_depthwise_block(
@@ -267,7 +267,7 @@ cdef void run_depthwise_block(
     cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t image, row, first_row, end_row, first_column, end_column, size = plan.itemsize
+    cdef Py_ssize_t image, row, next_row, first_row, end_row, first_column, end_column, size = plan.itemsize
     cdef Area area
     cdef fastconv_depthwise_grad_args args
     args.in_row, args.in_stride = source.row_stride, source.column_stride
@@ -278,12 +278,11 @@ cdef void run_depthwise_block(
         work.offsets[row] = tap_offset(plan, source, row, 0)
     args.grad_stride, args.grad_columns, args.accumulate = grad_stride, columns.taps, True
     for image in range(block.images):
-        area.row = 0
-        while area.row < block.rows:
-            area.end_row, first_row, end_row = block.rows, 0, rows.taps
+        row = 0
+        while row < block.rows:
+            next_row, first_row, end_row = block.rows, 0, rows.taps
             if plan.clipped:
-                area.end_row = same_taps(rows, 0, rows.taps, block.row, area.row, block.rows, &first_row, &end_row)
-            area.end_row = min(area.end_row, area.row + plan.strip_rows)
+                next_row = same_taps(rows, 0, rows.taps, block.row, row, block.rows, &first_row, &end_row)
             first_row, end_row = max(first_row, first), min(end_row, end)
             area.column = 0
             while area.column < block.columns and first_row < end_row:
@@ -293,16 +292,21 @@ cdef void run_depthwise_block(
                                                 &first_column, &end_column)
                 args.tap_rows, args.tap_columns = end_row - first_row, end_column - first_column
                 args.row_offset = work.offsets + first_row
-                args.in_ = source.data + size * (
-                    image * source.image_stride + area.row * source.row_stride
-                    + area.column * source.column_stride + first_column * args.tap_step)
                 args.grad = grad + size * grad_stride * (first_row * columns.taps + first_column)
-                if plan.repeat > 1:
-                    run_repeated_area(job, block, &area, work, image, &args)
-                else:
-                    run_depthwise_area(job, block, &area, work, image, &args)
+                area.row = row
+                while area.row < next_row:      # as many rows as one sum may take
+                    area.end_row = min(next_row, area.row + max(
+                        plan.strip_chain // (area.end_column - area.column), 1))
+                    args.in_ = source.data + size * (
+                        image * source.image_stride + area.row * source.row_stride
+                        + area.column * source.column_stride + first_column * args.tap_step)
+                    if plan.repeat > 1:
+                        run_repeated_area(job, block, &area, work, image, &args)
+                    else:
+                        run_depthwise_area(job, block, &area, work, image, &args)
+                    area.row = area.end_row
                 area.column = area.end_column
-            area.row = area.end_row
+            row = next_row
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:

@@ -93,13 +93,18 @@ static FASTCONV_NOINLINE void K(depthwise_last)(const fastconv_depthwise_args *a
     K(depthwise_pixels)(args, channel, 0, 0, lanes, 1);
 }
 
-/* One vector of channels after the other, so that its weights stay near while all pixels pass. */
+/* A strip at a time, one vector of channels after the other, so that its weights stay near while all pixels pass. */
 static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
                                                   const int stride, const int grouped) {
-    const fastconv_depthwise_args own = *given, *args = &own;   /* stores cannot change what is local */
-    ptrdiff_t c = 0;
-    for (; c + LANES <= args->channels; c += LANES) K(depthwise_pixels)(args, c, taps, stride, LANES, grouped);
-    if (c < args->channels) K(depthwise_last)(args, c, (int)(args->channels - c));
+    fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
+    for (ptrdiff_t p = 0; p < given->pixels; p += given->strip) {
+        ptrdiff_t c = 0;
+        args->pixels = given->pixels - p < given->strip ? given->pixels - p : given->strip;
+        args->in = (const REAL *)given->in + p * given->in_stride;
+        args->out = (REAL *)given->out + p * given->out_stride;
+        for (; c + LANES <= args->channels; c += LANES) K(depthwise_pixels)(args, c, taps, stride, LANES, grouped);
+        if (c < args->channels) K(depthwise_last)(args, c, (int)(args->channels - c));
+    }
 }
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
@@ -121,7 +126,7 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     const ptrdiff_t taps = args->tap_columns;
     const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
     const int window = stride == 0 ? 0 : taps == 3 ? stride : taps == 5 ? 2 + stride : 0;
-    assert(args->pixels >= 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
+    assert(args->pixels >= 0 && args->strip > 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
     assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
 
     windows[window][args->group > 1](args);

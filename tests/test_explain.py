@@ -1,0 +1,134 @@
+"""What `explain` says of a call, and that the workspace it names stays within its bounds."""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import DTYPES, PASSES, Conv
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastconv
+
+MIB = 1 << 20
+
+
+def explain(conv, which="forward", **options):
+    return fastconv.explain(conv.x, conv.w, op=which, **conv.kwargs, **options)
+
+
+def test_counts_of_a_known_layer():
+    found = explain(Conv((2, 10, 12, 3), (3, 3, 3, 8)))
+    assert found.flops == 2 * (2 * 8 * 10 * 8) * (3 * 3 * 3)
+    assert found.bytes["input"] == 4 * 2 * 10 * 12 * 3
+    assert found.bytes["weights"] == 4 * 3 * 3 * 3 * 8
+    assert found.bytes["output"] == 4 * 2 * 8 * 10 * 8
+    moved = sum(found.bytes[name] for name in ("input", "weights", "output"))
+    assert found.intensity == found.flops / moved
+
+
+def test_float64_moves_twice_the_bytes():
+    conv = Conv((2, 10, 12, 3), (3, 3, 3, 8))
+    single, double = (explain(conv, dtype=dtype).bytes for dtype in (np.float32, np.float64))
+    assert all(double[name] == 2 * single[name] for name in ("input", "weights", "output"))
+
+
+@pytest.mark.parametrize(
+    ("conv", "bound"),
+    [
+        (Conv((4, 28, 28, 256), (3, 3, 256, 256), padding=1), "arithmetic"),
+        (Conv((4, 112, 112, 32), (3, 3, 1, 32), padding=1, groups=32), "memory"),
+        (Conv((1, 5, 5, 3), (3, 3, 3, 16)), "the call itself"),
+    ],
+    ids=str,
+)
+def test_what_bounds_a_call(conv, bound):
+    assert {explain(conv, which).bound for which in PASSES} == {bound}
+
+
+@pytest.mark.parametrize(
+    ("conv", "kernel"),
+    [
+        (Conv((1, 30, 30, 64), (3, 3, 64, 64)), "register tile of"),
+        (Conv((1, 30, 30, 64), (3, 3, 64, 1)), "vectors along the input channels"),
+        (Conv((1, 30, 30, 64), (3, 3, 1, 64), groups=64), "one filter a channel"),
+        (Conv((1, 30, 30, 64), (3, 3, 2, 64), groups=32), "groups of 2 channels in a vector"),
+        (Conv((1, 60, 60, 1), (3, 3, 1, 1)), "a vector takes"),
+    ],
+    ids=str,
+)
+def test_the_kernel_is_named(conv, kernel):
+    # Groups of two do not fit a vector of two lanes.
+    assert kernel in explain(conv, dtype=np.float32).blocking["kernel"]
+
+
+def test_padding_is_left_out_where_it_is_much():
+    conv = Conv((2, 33, 33, 64), (3, 3, 64, 64), padding=12, dilation=12)
+    assert {explain(conv, which).blocking["padding"] for which in PASSES} == {"left out of the sums"}
+    assert "padding" not in explain(Conv((2, 33, 33, 64), (3, 3, 64, 64))).blocking
+
+
+def test_large_weights_are_packed_in_parts():
+    assert explain(Conv((4, 30, 30, 512), (3, 3, 512, 512))).blocking["weights"].startswith(
+        "packed in "
+    )
+    few_pixels = Conv((1, 7, 7, 512), (7, 7, 512, 256))
+    assert explain(few_pixels).blocking["weights"].startswith("read in place")
+
+
+def test_a_refused_algorithm_says_why():
+    conv = Conv((1, 5, 5, 3), (3, 3, 3, 16))
+    assert explain(conv).algorithm == explain(conv, algorithm="direct").algorithm == "direct"
+    assert explain(conv).refused["winograd"]
+    with pytest.raises(ValueError, match=r"algorithm must be able to serve.*got 'winograd'$"):
+        explain(conv, algorithm="winograd")
+
+
+def test_an_empty_sum_needs_nothing():
+    found = explain(Conv((0, 5, 5, 3), (3, 3, 3, 16)))
+    assert (found.flops, found.intensity, found.bytes["workspace"]) == (0, 0, 0)
+
+
+def test_it_prints_a_line_for_every_fact():
+    found = explain(Conv((4, 28, 28, 64), (3, 3, 64, 64), padding=1))
+    lines = str(found).splitlines()
+    for name in ("pass", "algorithm", "not winograd", *found.blocking, "FLOPs  ", "bound by"):
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
+
+
+LARGE = [
+    Conv((8, 224, 224, 64), (3, 3, 64, 64), padding=1),
+    Conv((32, 28, 28, 512), (3, 3, 512, 512), padding=1),
+    Conv((4, 7, 7, 2048), (3, 3, 2048, 2048), padding=1),
+    Conv((2, 7, 7, 512), (7, 7, 512, 4096)),
+    Conv((1, 2000, 3000, 3), (11, 11, 3, 96), stride=4),
+    Conv((1, 2000, 3000, 1), (31, 31, 1, 1), padding=15),
+    Conv((16, 112, 112, 960), (5, 5, 1, 960), padding=2, groups=960),
+    Conv((4, 64, 64, 1024), (3, 3, 32, 1024), padding=1, groups=32, stride=2),
+    Conv((1, 5, 100_000, 64), (3, 3, 64, 64), padding=1),
+    Conv((1000, 1, 1, 4096), (1, 1, 4096, 1000)),
+]
+
+
+@pytest.mark.parametrize("conv", LARGE, ids=str)
+def test_workspace_of_large_layers(conv):
+    check_workspace(conv)
+
+
+@given(
+    st.integers(1, 64), st.integers(1, 400), st.integers(1, 400), st.integers(1, 3000),
+    st.integers(1, 13), st.integers(1, 3000), st.integers(1, 4), st.integers(1, 9),
+)  # fmt: skip
+def test_workspace_is_bounded(batch, height, width, channels, kernel, filters, stride, dilation):
+    padding = dilation * (kernel - 1)
+    check_workspace(
+        Conv((batch, height, width, channels), (kernel, kernel, channels, filters),
+             stride=stride, dilation=dilation, padding=padding)
+    )  # fmt: skip
+
+
+def check_workspace(conv):
+    for which, dtype, threads in itertools.product(PASSES, DTYPES, (1, 4)):
+        with fastconv.num_threads(threads):
+            used = explain(conv, which, dtype=dtype).bytes["workspace"]
+        assert used <= 8 * MIB * threads, (which, dtype, threads, used / MIB)
