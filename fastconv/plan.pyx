@@ -12,6 +12,8 @@ from fastconv.blocks cimport PixelClass, real_taps
 cdef Py_ssize_t TARGET_PIXELS = 512
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 cdef Py_ssize_t FEW_FILTERS = 4
+# Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
+cdef Py_ssize_t NARROW_TILES = 8
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
 # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
@@ -169,7 +171,9 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexc
 
 
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
-    """First output channel of a panel: whole vectors, shared out evenly."""
+    """First output channel of a panel: whole vectors, shared out evenly; single channels where they are narrow."""
+    if plan.narrow:
+        return plan.out_channels * panel // plan.panels
     return plan.vectors * panel // plan.panels * plan.kernels.lanes
 
 
@@ -189,14 +193,17 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
 cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes
     cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels, unit_bytes
+    cdef Py_ssize_t most = MOST_PACKED // plan.itemsize
     plan.vectors = ceil_div(plan.out_channels, lanes)
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
     if plan.narrow:
+        # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
+        plan.panels = ceil_div(plan.out_channels, min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel))
         plan.depth_block = max(K, 1)
     if plan.op != WEIGHT_GRAD:
-        plan.trimmed = choose_trimmed(plan, K)
+        plan.trimmed = choose_trimmed(plan, K) or (plan.narrow and plan.panels > 1)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
         plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
@@ -205,11 +212,13 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
+    if plan.narrow and plan.panels > 1:
+        plan.weights_in_place = weights.channel_stride == 1
     # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
     unit_bytes = whole_lines(K * plan.panel * plan.itemsize)
-    plan.packed = not plan.weights_in_place and (
+    plan.packed = not plan.weights_in_place and not (plan.narrow and plan.panels > 1) and (
         unit_bytes <= MOST_PACKED if plan.blocks > 1 else plan.units * unit_bytes <= caches().l1 // 2)
     plan.parts = 1
     plan.packed_bytes = 0
@@ -299,6 +308,9 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
     if plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
         return False
+    # All of K must be packed at once.
+    if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:
+        return False
     # The rows of packed weights and the surplus of the last must fit a panel, for each phase.
     if plan.in_channels * (lanes - plan.out_channels) < lanes:
         return False
@@ -347,6 +359,17 @@ cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
     return True
 
 
+cdef bint choose_dot(const Plan *plan) noexcept nogil:
+    """Whether dL/dx is as good as a product of matrices with a few rows: dy of one or two pixels an image.
+
+    Weights are then used hardly more than once, and packing them, transposed as dL/dx wants them, would take longer
+    than the products: they are read as they stand, as the columns of conv_narrow.
+    """
+    return (plan.op == INPUT_GRAD and plan.groups == 1 and plan.rows.in_size * plan.columns.in_size <= 2
+            and plan.in_channels >= 8 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
+            and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
+
+
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil:
     """Read the input in place where it is dense and needs no padding, else gather it."""
     cdef bint single = plan.columns.taps == plan.columns.phases
@@ -378,8 +401,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     missing = 1 - (1 - plan.rows.missing) * (1 - plan.columns.missing)
     if plan.op == WEIGHT_GRAD and may_clip and plan.in_channels >= 32 and missing > 0.05 + 4.0 / plan.in_channels:
         plan.trimmed = plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
-    plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed)
-    plan.narrow = choose_narrow(plan)
+    plan.narrow = choose_narrow(plan) or choose_dot(plan)
+    plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
+        not choose_dot(plan))
 
 
 cdef void choose_strips(Plan *plan) noexcept nogil:
@@ -429,7 +453,7 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
 
 
 cdef void measure_workspace(Plan *plan) noexcept nogil:
-    cdef Py_ssize_t pointer = sizeof(void *)
+    cdef Py_ssize_t pointer = sizeof(void *), columns
     cdef Py_ssize_t slice_rows = min(plan.depth_block, plan.rows.taps * plan.columns.taps * plan.in_channels)
     plan.scratch_bytes = 0
     if plan.gathered:
@@ -447,6 +471,9 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
+    if plan.narrow and plan.panels > 1:
+        columns = ceil_div(plan.out_channels, plan.panels)
+        plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)
     plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes + 4 * plan.offset_bytes + plan.class_bytes
                          + plan.slice_bytes)
     # One line more, so that the whole can be aligned.

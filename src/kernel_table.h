@@ -22,8 +22,8 @@ typedef struct {
     int accumulate;
 } fastconv_conv_args;
 
-/* The same formula with columns <= narrow_panel, but weights[n][run_k[r] + l]: a row a column,
- * weights_stride apart. */
+/* The same formula for any number of columns, but weights[n][run_k[r] + l]: a row a column, weights_stride
+ * apart. */
 typedef fastconv_conv_args fastconv_conv_narrow_args;
 
 /* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][dy_offset + n] */
@@ -110,7 +110,7 @@ typedef struct {
     const char *isa, *dtype;
     int itemsize, lanes;              /* bytes an element, elements a vector */
     int conv_panel, grad_panel;       /* widest panel of each product, in elements */
-    int narrow_panel;                 /* most columns of conv_narrow */
+    int narrow_panel;                 /* columns that conv_narrow takes at a time */
     int conv_rows, grad_rows;         /* rows of their widest register tile */
 #define KERNEL(name, what) void (*name)(const fastconv_##name##_args *);
 #include "kernels.def"

@@ -99,7 +99,7 @@ conv_narrow = functools.partial(conv, name="conv_narrow")
 def conv_narrow_cases(table):
     """Vectors go along the runs here; the tile is a few pixels high."""
     starts = itertools.cycle(STARTS)
-    for columns in range(1, table["narrow_panel"] + 1):
+    for columns in (*range(1, table["narrow_panel"] + 1), 2 * table["narrow_panel"] + 1):
         for length in [0, *around_vectors(table["lanes"], 3 * table["lanes"])]:
             for pixels, runs in itertools.product((0, 1, 2, 3, 4, 5, 9), (1, 3)):
                 yield case(pixels=pixels, columns=columns, runs=(runs, length), start=next(starts))

@@ -89,11 +89,14 @@ def test_exact_in_every_set(conv, isa, use):
 def order_is_fixed(which, conv):
     """Whether sums are chains in one order, which those that are cut into lanes are not.
 
-    They may be where output channels are few, where a vector of dL/dW takes several pixels, and
-    where it holds a whole group of channels.
+    They may be where output channels are few, where a vector of dL/dW takes several pixels, where it
+    holds a whole group of channels, and in dL/dx of an output of one or two pixels.
     """
     depth, filters = conv.w[2], conv.w[3]
     if which == "weight_grad" and depth == 1 and filters < LANES:
+        return False
+    height, width, _ = fastconv.conv2d_output_shape(conv.x, conv.w, **conv.kwargs)[-3:]
+    if which == "input_grad" and height * width <= 2:
         return False
     if 1 < depth == filters // conv.groups < LANES and conv.groups > 1:
         return which == "weight_grad"

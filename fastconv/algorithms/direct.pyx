@@ -70,9 +70,9 @@ cdef void pack_slice(
 
 
 cdef void pack_narrow(
-    const Job *job, const Phase *phase, Py_ssize_t group, char *to, int *finite,
+    const Job *job, const Phase *phase, Py_ssize_t group, Py_ssize_t panel, char *to, int *finite,
 ) noexcept nogil:
-    """All of K of a group, a row of weights for each output channel.
+    """All of K of one panel, a row of weights for each output channel.
 
     The pack kernel writes whole vectors: each tap's surplus is overwritten by the next tap, and the
     last one's falls into the rest of the panel, which is wider than the rows.
@@ -92,7 +92,7 @@ cdef void pack_narrow(
     args.panel_stride = (channels + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
     args.finite = finite
     args.panel = to
-    for column in range(plan.out_channels):
+    for column in range(panel_start(plan, panel), panel_start(plan, panel + 1)):
         for tap in range(phase.rows * phase.columns):
             args.source = w.data + plan.itemsize * (
                 plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
@@ -127,7 +127,7 @@ cdef void pack_unit(Job *job, Py_ssize_t unit) noexcept nogil:
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
             if plan.narrow:
-                pack_narrow(job, &phase, group, packed_panel(job, &phase, unit), &job.finite)
+                pack_narrow(job, &phase, group, panel, packed_panel(job, &phase, unit), &job.finite)
             else:
                 pack_slice(job, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
                            packed_panel(job, &phase, unit), &job.finite)
@@ -229,8 +229,8 @@ cdef void run_panel(
         args.in_offset = args.k_offset = at
         first_k = 0
         if plan.weights_in_place:
-            args.weights = job.w.data + start * plan.itemsize
-            args.weights_stride = plan.out_channels
+            args.weights_stride = job.w.column_stride
+            args.weights = job.w.data + start * plan.itemsize * (args.weights_stride if plan.narrow else 1)
             finite = False
         elif plan.packed:
             args.weights = packed_panel(job, phase, unit)
@@ -238,7 +238,7 @@ cdef void run_panel(
             finite = True
             args.weights = work.slice
             if plan.narrow:
-                pack_narrow(job, phase, group, work.slice, &finite)
+                pack_narrow(job, phase, group, panel, work.slice, &finite)
             else:
                 first_k = run * length + at
                 pack_slice(job, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
@@ -249,6 +249,16 @@ cdef void run_panel(
             at = 0
             run += args.runs
     finish_classes(job, work, classes, &args)
+
+
+cdef void find_weights(const Job *job, const Phase *phase, const Workspace *work) noexcept nogil:
+    """Where the weights of each run, which is a tap, start in w as it stands."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t run
+    for run in range(phase.runs):
+        work.run_k[run] = (
+            plan.rows.tap_index[phase.first_row + run // phase.columns] * job.w.batch_stride
+            + plan.columns.tap_index[phase.first_column + run % phase.columns] * job.w.row_stride)
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -278,6 +288,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
             classes = classify_pixels(plan, &block, &phase, &source, by_column, job.out, &work)
             if classes > 0:
                 find_runs(plan, &phase, &source, &work)
+                if plan.narrow and plan.weights_in_place:
+                    find_weights(job, &phase, &work)
                 for unit in range(first, end):
                     run_panel(job, &phase, &work, classes, unit)
     restore_mode(mode)

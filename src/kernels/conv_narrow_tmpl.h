@@ -111,7 +111,15 @@ static K(conv_narrow_fn) *const K(conv_narrow_by_columns)[] = {
 };
 #undef MAX_ROWS
 
-static void K(conv_narrow)(const fastconv_conv_args *args) {
-    assert(args->columns >= 1 && args->columns <= CONV_NARROW_COLUMNS);
-    K(conv_narrow_by_columns)[args->columns - 1](args);
+static void K(conv_narrow)(const fastconv_conv_args *given) {
+    fastconv_conv_args own = *given;
+    assert(given->columns >= 1);
+
+    for (ptrdiff_t n = 0; n < given->columns; n += CONV_NARROW_COLUMNS) {
+        own.columns = given->columns - n < CONV_NARROW_COLUMNS ? given->columns - n : CONV_NARROW_COLUMNS;
+        own.out_offset = given->out_offset + n;
+        own.weights = (const REAL *)given->weights + n * given->weights_stride;
+        own.bias = given->bias ? (const REAL *)given->bias + n : NULL;
+        K(conv_narrow_by_columns)[own.columns - 1](&own);
+    }
 }
