@@ -5,11 +5,14 @@ that steps evenly.  `make_axis` finds taps and phases, `make_plan` the sizes.  W
 bits of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and
 threads decide only what cannot.
 """
+import os
+
 from fastconv._kernels cimport caches, fastconv_check_args
 from fastconv.blocks cimport PixelClass, real_taps
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
+cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 cdef Py_ssize_t FEW_FILTERS = 4
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
@@ -27,8 +30,21 @@ cdef Py_ssize_t MOST_PIECES = 16
 cdef Py_ssize_t MOST_PACKED = 4 << 20
 # Share of its time that a pass must save for pixels at the edges to go by themselves.
 cdef double WORTH_TRIMMING = 0.02
-# Below this a second thread costs more than it saves.
-cdef double SERIAL_FLOPS = 1e6
+
+
+def _serial_flops():
+    given = os.environ.get("FASTCONV_SERIAL_FLOPS", "").strip()
+    try:
+        flops = float(given or 1e6)
+    except ValueError:
+        flops = -1.0
+    if not flops >= 0:
+        raise ValueError(f"FASTCONV_SERIAL_FLOPS must be a number of at least 0, got {given!r}")
+    return flops
+
+
+# Below this a second thread costs more than it saves: docs/performance.md says how that was measured.
+cdef double SERIAL_FLOPS = _serial_flops()
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -366,7 +382,7 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
     than the products: they are read as they stand, as the columns of conv_narrow.
     """
     return (plan.op == INPUT_GRAD and plan.groups == 1 and plan.rows.in_size * plan.columns.in_size <= 2
-            and plan.in_channels >= 8 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
+            and plan.in_channels >= 16 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
 
 
@@ -502,6 +518,8 @@ cdef void make_plan(
     choose_source(plan, source, weights, may_clip)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
+    elif threads > 1:           # a block for every thread, as long as it fills some tiles
+        pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
         if op != WEIGHT_GRAD and threads > 1:
