@@ -76,6 +76,10 @@ def _comparison(chosen: Namespace, layers: Sequence[Layer]) -> Outcome:
         from . import picture  # Matplotlib is only needed here
 
         picture.draw(results, peers, facts, chosen.picture)
+    if chosen.roofline:
+        from . import roofline
+
+        roofline.draw(results, facts, chosen.roofline)
     record = {"absent": absent, "configuration": ours.configuration}
     return Outcome(facts, text, record | report.as_json(results, peers), report.notes(results))
 

@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rounds", type=_positive, default=5, metavar="N", help="(default: 5)")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--picture", type=Path, metavar="FILE", help="draw the ratios (needs Matplotlib)")
+    add("--roofline", type=Path, metavar="FILE", help="draw speeds under the machine's limits")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     return result
 

@@ -1,5 +1,5 @@
 # Blocks of output pixels and the input they read: see blocks.pyx.
-from fastconv.plan cimport Axis, Plan, Tensor
+from fastconv.plan cimport Plan, Tensor
 
 # Part of the output: images x steps of the row axis x steps of the column axis.
 cdef struct Block:
@@ -57,12 +57,6 @@ cdef void gather_block(
 cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil
-cdef void real_taps(
-    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first,
-    Py_ssize_t *end) noexcept nogil
-cdef Py_ssize_t same_taps(
-    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t origin, Py_ssize_t step, Py_ssize_t steps,
-    Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
 cdef Py_ssize_t point_pixels(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
     const void **reads, void **writes) noexcept nogil

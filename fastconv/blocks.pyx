@@ -6,7 +6,8 @@ each pixel, one pointer to read from, one to write to, and the same offset of a 
 from libc.string cimport memset
 
 from fastconv._kernels cimport fastconv_gather_args
-from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Axis, Plan, Tensor
+from fastconv.axes cimport Axis, same_taps
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -172,19 +173,6 @@ cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept n
                    (last - column) * pixel)
 
 
-cdef void real_taps(
-    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
-) noexcept nogil:
-    """Of a phase's taps, from `start` on, those [first, end) that read inside the input at a step."""
-    cdef const Py_ssize_t *offset = axis.tap_offset + start
-    cdef Py_ssize_t at = step * axis.in_step
-    first[0], end[0] = 0, taps
-    while first[0] < taps and at + offset[first[0]] < 0:
-        first[0] += 1
-    while end[0] > first[0] and at + offset[end[0] - 1] >= axis.in_size:
-        end[0] -= 1
-
-
 cdef Py_ssize_t point_pixels(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
     const void **reads, void **writes,
@@ -214,21 +202,6 @@ cdef Py_ssize_t point_pixels(
                 point_row(write, write_step, across, <const void **> writes + count)
             count += across
     return count
-
-
-cdef Py_ssize_t same_taps(
-    const Axis *axis, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t origin, Py_ssize_t step, Py_ssize_t steps,
-    Py_ssize_t *first, Py_ssize_t *end,
-) noexcept nogil:
-    """First step of a block after `step` that reads through other taps than `step`, whose taps are [first, end)."""
-    cdef Py_ssize_t next_step = step + 1, other, other_end
-    real_taps(axis, start, taps, origin + step, first, end)
-    while next_step < steps:
-        real_taps(axis, start, taps, origin + next_step, &other, &other_end)
-        if other != first[0] or other_end != end[0]:
-            break
-        next_step += 1
-    return next_step
 
 
 cdef Py_ssize_t classify_pixels(

@@ -5,7 +5,8 @@ from fastconv._kernels cimport fastconv_check_args, kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
 from fastconv.algorithms.weight_grad cimport run_weight_grad
-from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Geometry, Op, Plan, Tensor, axis_entries, make_plan
+from fastconv.axes cimport axis_entries
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Geometry, Op, Plan, Tensor, make_plan
 
 
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:

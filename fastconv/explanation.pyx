@@ -7,9 +7,10 @@ from libc.stdlib cimport free, malloc
 
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
+from fastconv.axes cimport axis_entries
 from fastconv.functional cimport read_algorithm
 from fastconv.geometry cimport Geometry, resolve_shapes
-from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, axis_entries, make_plan
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, make_plan
 from fastconv.threads cimport thread_count
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
@@ -114,7 +115,8 @@ cdef dict blocking_of(const Plan *plan):
         else:
             found["weights"] = ("read in place" if plan.weights_in_place else
                                 f"packed in {plan.parts} parts" if plan.packed and plan.parts > 1 else
-                                "packed once" if plan.packed else "packed slice by slice") + f", slices of at most {plan.depth_block} rows"
+                                "packed once" if plan.packed else "packed slice by slice"
+                                ) + f", slices of at most {plan.depth_block} rows"
     found["tasks"] = f"{plan.tasks} on {plan.threads} thread" + ("s" if plan.threads > 1 else "")
     return found
 

@@ -1,5 +1,6 @@
 # How one call will be computed: see plan.pyx.
 from fastconv._kernels cimport fastconv_kernels
+from fastconv.axes cimport Axis
 from fastconv.geometry cimport Geometry
 
 cdef enum Op:
@@ -11,27 +12,6 @@ cdef enum Op:
 cdef struct Tensor:
     char *data
     Py_ssize_t batch_stride, row_stride, column_stride, channel_stride
-
-# One spatial axis of a pass.  Output position first[f] + out_step * t of phase f reads, for each of
-# its taps, input position in_step * t + tap_offset.  The forward pass has one phase and steps through
-# its input; dL/dx has a phase for each residue of the stride and steps through its output.
-cdef struct Axis:
-    Py_ssize_t in_size, out_size, in_step, out_step
-    Py_ssize_t taps, phases
-    bint covered                # every output position belongs to a phase
-    bint padded                 # some tap of some position falls outside the input
-    bint consecutive            # within a phase the offsets rise by one
-    double missing              # share of the taps of all steps that read from padding
-    Py_ssize_t breaks           # places where steps begin or cease to read through a tap, at most, in a phase
-    Py_ssize_t min_offset, max_offset
-    Py_ssize_t *tap_index       # [taps] of the kernel, by phase, offsets rising
-    Py_ssize_t *tap_offset      # [taps]
-    Py_ssize_t *phase_start     # [taps + 1] first tap of each phase
-    Py_ssize_t *phase_first     # [taps] first output position of each phase
-    Py_ssize_t extent           # steps t, of the longest phase
-    Py_ssize_t block, blocks    # steps a block, blocks to cover the extent
-    bint sparse                 # scratch holds one slot a step and tap, not the range between
-    Py_ssize_t slots            # scratch positions of a block
 
 cdef struct Plan:
     Geometry geometry
@@ -52,7 +32,7 @@ cdef struct Plan:
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
     Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
-    bint clipped                    # taps outside the input are left out, not multiplied by zero (depthwise, weight_grad)
+    bint clipped                    # depthwise, weight_grad: taps outside the input are left out, not multiplied
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     bint streamed                   # depthwise: too large for any cache, so in the order of memory
@@ -63,8 +43,7 @@ cdef struct Plan:
     Py_ssize_t vectors, panels      # of one group
     Py_ssize_t panel                # widest panel, in elements
     Py_ssize_t depth_block          # most of K in one kernel call
-    bint trimmed                    # pixels at the left and right edges go by themselves, without padding;
-                                    # weight_grad: so does each tap, with the pixels that do not read padding
+    bint trimmed                    # pixels at the left and right edges (weight_grad: taps) go without padding
     bint narrow                     # few output channels: vectors along the runs, all of K at once
     bint packed                     # panels are packed before the first block, a part of them at a time
     Py_ssize_t parts
@@ -78,10 +57,8 @@ cdef struct Plan:
     Py_ssize_t scratch_bytes, pointer_bytes, offset_bytes, class_bytes, slice_bytes, thread_bytes
     Py_ssize_t packed_bytes, partial_bytes, workspace_bytes
 
-cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil
 cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
     const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
-cdef Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil

@@ -1,14 +1,13 @@
-"""How one call will be computed: the taps of every phase, blocks, panels and workspace.
+"""How one call will be computed: kernel, blocks, panels, tasks and workspace.
 
-All three passes are one sum: an output position reads, for each tap of its phase, an input position
-that steps evenly.  `make_axis` finds taps and phases, `make_plan` the sizes.  What can change the
-bits of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and
-threads decide only what cannot.
+axes.pyx finds the taps and phases, `make_plan` the sizes.  What can change the bits of a result (the order
+of K, the pieces of dL/dW) follows from the geometry alone; caches and threads decide only what cannot.
 """
 import os
 
 from fastconv._kernels cimport caches, fastconv_check_args
-from fastconv.blocks cimport PixelClass, real_taps
+from fastconv.axes cimport ceil_div, make_axis, reads_everywhere, set_block
+from fastconv.blocks cimport PixelClass
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
 cdef Py_ssize_t TARGET_PIXELS = 512
@@ -47,113 +46,8 @@ def _serial_flops():
 cdef double SERIAL_FLOPS = _serial_flops()
 
 
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
-cdef Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
-    """Length of the parts when something is cut into as few even ones of at most `most` as will do."""
-    return ceil_div(length, max(ceil_div(length, most), 1))
-
-
 cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
     return (size + 63) & ~(<Py_ssize_t> 63)
-
-
-cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil:
-    """Integers that the two axes of a plan need room for."""
-    return 4 * (g.kernel_height + g.kernel_width) + 2
-
-
-cdef void sort_tap(Axis *axis, Py_ssize_t count, Py_ssize_t first, Py_ssize_t offset, Py_ssize_t index) noexcept nogil:
-    """Insert a tap among the `count` already there: by phase, then by offset."""
-    cdef Py_ssize_t i = count
-    while i > 0 and (axis.phase_first[i - 1] > first or (
-            axis.phase_first[i - 1] == first and axis.tap_offset[i - 1] > offset)):
-        axis.phase_first[i] = axis.phase_first[i - 1]
-        axis.tap_offset[i] = axis.tap_offset[i - 1]
-        axis.tap_index[i] = axis.tap_index[i - 1]
-        i -= 1
-    axis.phase_first[i] = first
-    axis.tap_offset[i] = offset
-    axis.tap_index[i] = index
-
-
-cdef void find_phases(Axis *axis) noexcept nogil:
-    """Where each phase starts among the sorted taps, and what all taps have in common."""
-    cdef Py_ssize_t i, first, steps, low, high, breaks = 0
-    cdef double products = 0, real = 0
-    axis.phases = axis.breaks = 0
-    axis.consecutive = True
-    axis.padded = False
-    for i in range(axis.taps):
-        first = axis.phase_first[i]
-        if i == 0 or first != axis.phase_first[axis.phases - 1]:
-            axis.phase_start[axis.phases] = i
-            axis.phase_first[axis.phases] = first
-            axis.phases += 1
-        elif axis.tap_offset[i] != axis.tap_offset[i - 1] + 1:
-            axis.consecutive = False
-        axis.min_offset = min(axis.min_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
-        axis.max_offset = max(axis.max_offset, axis.tap_offset[i]) if i else axis.tap_offset[0]
-        # Of the steps of its phase, the tap reads [low, high) inside the input.
-        steps = ceil_div(axis.out_size - first, axis.out_step)
-        low = min(ceil_div(max(-axis.tap_offset[i], 0), axis.in_step), steps)
-        high = min(max(ceil_div(axis.in_size - axis.tap_offset[i], axis.in_step), low), steps)
-        products += steps
-        real += high - low
-        breaks = (0 if axis.phase_start[axis.phases - 1] == i else breaks) + (0 < low < steps) + (0 < high < steps)
-        axis.breaks = max(axis.breaks, breaks)
-        if high - low < steps:
-            axis.padded = True
-    axis.missing = (products - real) / products if products else 0
-    axis.phase_start[axis.phases] = axis.taps
-    axis.covered = axis.phases == min(axis.out_step, axis.out_size)
-
-
-cdef void make_axis(
-    Axis *axis, Op op, Py_ssize_t size, Py_ssize_t out, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad,
-    Py_ssize_t dilation, Py_ssize_t *memory,
-) noexcept nogil:
-    cdef Py_ssize_t k, reach, first
-    axis.tap_index = memory
-    axis.tap_offset = memory + kernel
-    axis.phase_first = memory + 2 * kernel
-    axis.phase_start = memory + 3 * kernel
-    axis.taps = 0
-    axis.min_offset = axis.max_offset = 0
-    if op == INPUT_GRAD:
-        axis.in_size, axis.out_size, axis.in_step, axis.out_step = out, size, 1, stride
-        # x at i is read by output o through tap k where i + pad = o * stride + k * dilation.
-        for k in range(kernel - 1, -1, -1):
-            reach = k * dilation - pad
-            first = reach % stride
-            if first < 0:
-                first += stride
-            if first < size:
-                sort_tap(axis, axis.taps, first, (first - reach) // stride, k)
-                axis.taps += 1
-    else:
-        axis.in_size, axis.out_size, axis.in_step, axis.out_step = size, out, stride, 1
-        for k in range(kernel):
-            sort_tap(axis, k, 0, k * dilation - pad, k)
-        axis.taps = kernel
-    find_phases(axis)
-    axis.extent = ceil_div(axis.out_size, axis.out_step)
-
-
-cdef Py_ssize_t set_block(Axis *axis, Py_ssize_t steps) noexcept nogil:
-    """Cut the axis into even blocks of at most `steps`; returns the scratch positions of one."""
-    cdef Py_ssize_t dense, sparse
-    axis.blocks = ceil_div(axis.extent, steps)
-    axis.block = ceil_div(axis.extent, axis.blocks)
-    axis.blocks = ceil_div(axis.extent, axis.block)
-    dense = (axis.block - 1) * axis.in_step + axis.max_offset - axis.min_offset + 1
-    sparse = axis.block * axis.taps
-    # Far apart, taps get a slot each; close together, they share the range they span.
-    axis.sparse = dense > 2 * sparse
-    axis.slots = sparse if axis.sparse else dense
-    return axis.slots
 
 
 cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:
@@ -216,7 +110,8 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
     if plan.narrow:
         # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
-        plan.panels = ceil_div(plan.out_channels, min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel))
+        most = min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel)
+        plan.panels = ceil_div(plan.out_channels, most)
         plan.depth_block = max(K, 1)
     if plan.op != WEIGHT_GRAD:
         plan.trimmed = choose_trimmed(plan, K) or (plan.narrow and plan.panels > 1)
@@ -365,16 +260,6 @@ cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
             and plan.out_total < many_vectors(plan) and (source.data == NULL or <size_t> source.data & 63 != 0))
 
 
-cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
-    """Whether every step reads some element of the input, in an axis of one phase."""
-    cdef Py_ssize_t step, first, end
-    for step in range(axis.extent):
-        real_taps(axis, 0, axis.taps, step, &first, &end)
-        if first >= end:
-            return False
-    return True
-
-
 cdef bint choose_dot(const Plan *plan) noexcept nogil:
     """Whether dL/dx is as good as a product of matrices with a few rows: dy of one or two pixels an image.
 
@@ -401,8 +286,12 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         choose_repeat(plan)
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
-        plan.clipped = padded and plan.group == 1 and (plan.op == INPUT_GRAD or (all_finite(plan, weights) if plan.op == FORWARD
-                                   else may_clip and reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)))
+        plan.clipped = padded and plan.group == 1
+        if plan.op == FORWARD:
+            plan.clipped = plan.clipped and all_finite(plan, weights)
+        elif plan.op == WEIGHT_GRAD:
+            plan.clipped = plan.clipped and may_clip and (
+                reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
                          or (plan.repeat > 1 and source.column_stride != plan.out_total)
                          or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
@@ -490,8 +379,8 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     if plan.narrow and plan.panels > 1:
         columns = ceil_div(plan.out_channels, plan.panels)
         plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)
-    plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes + 4 * plan.offset_bytes + plan.class_bytes
-                         + plan.slice_bytes)
+    plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes
+                         + 4 * plan.offset_bytes + plan.class_bytes + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
 
@@ -510,9 +399,9 @@ cdef void make_plan(
     plan.op = op
     plan.kernels = kernels
     plan.itemsize = kernels.itemsize
-    make_axis(&plan.rows, op, g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top,
+    make_axis(&plan.rows, op == INPUT_GRAD, g.in_height, g.out_height, g.kernel_height, g.stride_height, g.pad_top,
               g.dilation_height, axis_memory)
-    make_axis(&plan.columns, op, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
+    make_axis(&plan.columns, op == INPUT_GRAD, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
     choose_pass(plan, weights)
     choose_source(plan, source, weights, may_clip)

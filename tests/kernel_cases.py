@@ -275,9 +275,7 @@ def depthwise_grad_cases(table):
     accumulate = itertools.cycle((False, True, True, False, True))
     skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
     for sizes in depthwise_sizes(table):
-        yield case(
-            **sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height)
-        )
+        yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height))
 
 
 def pack(call, rows, columns, order, flip=False, special=(), finite=1):
@@ -412,7 +410,10 @@ def check_cases(table):
     most = np.finfo(table["dtype"]).max
     for count in range(6 * table["lanes"] + 2):
         yield case(count=count, special=(count - 1, most) if count else None)
-        yield from (case(count=count, special=(i, (np.nan, np.inf, -np.inf)[i % 3])) for i in range(0, count, 3))
+        yield from (
+            case(count=count, special=(i, (np.nan, np.inf, -np.inf)[i % 3]))
+            for i in range(0, count, 3)
+        )
     yield case(count=3, finite=0)
 
 

@@ -64,16 +64,16 @@ def test_the_kernel_is_named(conv, kernel):
 
 def test_padding_is_left_out_where_it_is_much():
     conv = Conv((2, 33, 33, 64), (3, 3, 64, 64), padding=12, dilation=12)
-    assert {explain(conv, which).blocking["padding"] for which in PASSES} == {"left out of the sums"}
+    said = {explain(conv, which).blocking["padding"] for which in PASSES}
+    assert said == {"left out of the sums"}
     assert "padding" not in explain(Conv((2, 33, 33, 64), (3, 3, 64, 64))).blocking
 
 
 def test_large_weights_are_packed_in_parts():
-    assert explain(Conv((4, 30, 30, 512), (3, 3, 512, 512))).blocking["weights"].startswith(
-        "packed in "
-    )
-    few_pixels = Conv((1, 7, 7, 512), (7, 7, 512, 256))
-    assert explain(few_pixels).blocking["weights"].startswith("read in place")
+    many_weights = explain(Conv((4, 30, 30, 512), (3, 3, 512, 512)))
+    assert many_weights.blocking["weights"].startswith("packed in ")
+    few_pixels = explain(Conv((1, 7, 7, 512), (7, 7, 512, 256)))
+    assert few_pixels.blocking["weights"].startswith("read in place")
 
 
 def test_a_refused_algorithm_says_why():

@@ -89,8 +89,8 @@ def test_exact_in_every_set(conv, isa, use):
 def order_is_fixed(which, conv):
     """Whether sums are chains in one order, which those that are cut into lanes are not.
 
-    They may be where output channels are few, where a vector of dL/dW takes several pixels, where it
-    holds a whole group of channels, and in dL/dx of an output of one or two pixels.
+    They may be where output channels are few, where a vector of dL/dW takes several pixels, where
+    it holds a whole group of channels, and in dL/dx of an output of one or two pixels.
     """
     depth, filters = conv.w[2], conv.w[3]
     if which == "weight_grad" and depth == 1 and filters < LANES:

@@ -20,10 +20,11 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_gather_args, fastconv_pack_args, flush_denormals, restore_mode)
+from fastconv.axes cimport Axis, even_part, real_taps, same_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, real_taps, same_taps, tap_offset, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Axis, Plan, Tensor, even_part, many_vectors
+    phase_block_columns, phase_block_rows, tap_offset, zero_block)
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, many_vectors
 
 
 # Pixels that go through all channels at once where the input comes from memory, in its order.
@@ -81,13 +82,13 @@ cdef char *pack_channels(
     """A row of all channels, rotated by `shift` or repeated; returns where the next row starts."""
     cdef const Plan *plan = job.plan
     cdef fastconv_pack_args args
-    cdef Py_ssize_t copy
+    cdef Py_ssize_t _
     args.rows, args.row_stride, args.column_stride = 1, 0, stride
     args.finite = finite
     args.source, args.panel = source + shift * stride * plan.itemsize, to
     args.columns = plan.out_total - shift
     args.panel_stride = (args.columns + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
-    for copy in range(plan.repeat):     # each over the zeros that fill up the one before
+    for _ in range(plan.repeat):        # each over the zeros that fill up the one before
         plan.kernels.pack(&args)
         args.panel = <char *> args.panel + args.columns * plan.itemsize
     if shift > 0:

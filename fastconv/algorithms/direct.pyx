@@ -14,10 +14,11 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode)
+from fastconv.axes cimport even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, even_part, panel_start
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
 
 # One call of run_direct, as its tasks see it.

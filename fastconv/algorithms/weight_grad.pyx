@@ -16,10 +16,11 @@ from libc.string cimport memset
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
     flush_denormals, restore_mode)
+from fastconv.axes cimport Axis, same_taps
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
-    point_pixels, point_row, same_taps, source_group, tap_offset)
-from fastconv.plan cimport Axis, Plan, Tensor, many_vectors, panel_start
+    point_pixels, point_row, source_group, tap_offset)
+from fastconv.plan cimport Plan, Tensor, many_vectors, panel_start
 
 # Tiles of the grad kernel from which on a packed panel of dy is used often enough.
 cdef Py_ssize_t PACKING_PAYS = 4
