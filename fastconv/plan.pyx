@@ -112,9 +112,10 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
         # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
         most = min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel)
         plan.panels = ceil_div(plan.out_channels, most)
+        plan.panel = ceil_div(ceil_div(plan.out_channels, plan.panels), lanes) * lanes
         plan.depth_block = max(K, 1)
     if plan.op != WEIGHT_GRAD:
-        plan.trimmed = choose_trimmed(plan, K) or (plan.narrow and plan.panels > 1)
+        plan.trimmed = choose_trimmed(plan, K) or choose_dot(plan)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
         plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
@@ -123,13 +124,13 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
         and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
         and weights.row_stride == plan.in_channels * weights.column_stride
         and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
-    if plan.narrow and plan.panels > 1:
+    if choose_dot(plan):
         plan.weights_in_place = weights.channel_stride == 1
     # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
     unit_bytes = whole_lines(K * plan.panel * plan.itemsize)
-    plan.packed = not plan.weights_in_place and not (plan.narrow and plan.panels > 1) and (
+    plan.packed = not plan.weights_in_place and not choose_dot(plan) and (
         unit_bytes <= MOST_PACKED if plan.blocks > 1 else plan.units * unit_bytes <= caches().l1 // 2)
     plan.parts = 1
     plan.packed_bytes = 0
@@ -376,7 +377,7 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
-    if plan.narrow and plan.panels > 1:
+    if plan.narrow:             # rows of K, the last with a surplus that makes whole vectors
         columns = ceil_div(plan.out_channels, plan.panels)
         plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)
     plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes

@@ -159,4 +159,15 @@ GEOMETRIES = [
     Conv((2, 7, 8, 6), (3, 3, 2, 3), groups=3),  # one filter a group, but not depthwise
     Conv((1, 3, 3, 2), (3, 3, 2, 6), padding=4),  # more padding than image
     Conv((4, 2, 2, 3), (2, 2, 3, 1), stride=7),  # one output, stride far above everything
+    Conv((2, 7, 7, 40), (3, 3, 40, 33), padding=1),  # so much padding that it is left out
+    Conv((1, 13, 14, 33), (3, 3, 33, 20), padding=6, dilation=6),  # most taps fall on padding
+    Conv((1, 7, 20, 16), (3, 3, 4, 16), groups=4, padding=1),  # groups that share a vector
+    Conv((1, 9, 11, 32), (5, 3, 2, 32), groups=16, stride=2, padding="same"),
+    Conv((2, 11, 37, 1), (3, 3, 1, 1), padding=1),  # an image filter: vectors along the pixels
+    Conv((1, 8, 41, 1), (3, 5, 1, 3), padding=(1, 2)),  # three of them
+    Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
+    Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
+    Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
+    Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
+    Conv((2, 2, 3, 9), (2, 3, 9, 260)),
 ]

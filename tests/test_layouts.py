@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import (
     DTYPES,
+    GEOMETRIES,
     PASSES,
     Conv,
     assert_same_bits,
@@ -12,6 +13,8 @@ from helpers import (
     operands,
     run,
 )
+
+import fastconv
 
 CONVS = [
     Conv((2, 6, 7, 3), (3, 2, 3, 5), stride=(2, 1), padding=((1, 0), (0, 2))),
@@ -221,3 +224,26 @@ def test_inputs_are_not_modified(api, which, layout):
         assert {k: v.strides for k, v in a.items()} == kept
         for name in inputs_of(which):
             assert not np.shares_memory(result, a[name])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("which", PASSES)
+def test_alignment_changes_no_bit(which, dtype):
+    """Vectors start where they are aligned, in the input as in the output; sums stay the same."""
+    for conv in GEOMETRIES:
+        a = operands(conv, floats, dtype)
+        want = run(fastconv, which, conv, a)
+        for into, out in ((0, 16), (16, 0), (16, 16), (32, 48), (8, 40)):
+            moved = {name: at_offset(array, into) for name, array in a.items()}
+            got = at_offset(np.full_like(want, np.nan), out)
+            assert run(fastconv, which, conv, moved, out=got) is got
+            assert_same_bits(got, want)
+
+
+def at_offset(array, offset):
+    """A copy whose first element is `offset` bytes past a multiple of 64."""
+    room = np.empty(array.nbytes + 128, np.uint8)
+    start = -room.ctypes.data % 64 + offset
+    copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
