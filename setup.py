@@ -104,7 +104,7 @@ class BuildModules(build_ext):
             if kind == "unix":
                 extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
                 if sys.platform == "linux" and not DEBUG:
-                    extension.extra_link_args += ["-Wl,--strip-debug"]
+                    extension.extra_link_args += ["-Wl,--strip-all"]
             if (
                 extension.name.startswith("fastconv.algorithms")
                 or extension.name == "fastconv.threads"

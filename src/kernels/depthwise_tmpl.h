@@ -109,25 +109,29 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
-#define WINDOW(name, taps, stride) \
-    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, 0); } \
-    static FASTCONV_NOINLINE void K(depthwise_##name##_grouped)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, 1); }
-WINDOW(3s1, 3, 1)
-WINDOW(3s2, 3, 2)
-WINDOW(5s1, 5, 1)
-WINDOW(5s2, 5, 2)
-WINDOW(any, 0, 0)
+#define WINDOW(name, taps, stride, grouped) \
+    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped); }
+WINDOW(any, 0, 0, 0)
+WINDOW(3s1, 3, 1, 0)
+WINDOW(3s2, 3, 2, 0)
+WINDOW(5s1, 5, 1, 0)
+WINDOW(5s2, 5, 2, 0)
+WINDOW(any_grouped, 0, 0, 1)
+WINDOW(3s1_grouped, 3, 1, 1)
+WINDOW(3s2_grouped, 3, 2, 1)
 #undef WINDOW
 
 static void K(depthwise)(const fastconv_depthwise_args *args) {
-#define WINDOW(name) {K(depthwise_##name), K(depthwise_##name##_grouped)}
-    static K(depthwise_fn) *const windows[][2] = {WINDOW(any), WINDOW(3s1), WINDOW(3s2), WINDOW(5s1), WINDOW(5s2)};
-#undef WINDOW
+    static K(depthwise_fn) *const windows[] = {K(depthwise_any), K(depthwise_3s1), K(depthwise_3s2),
+                                               K(depthwise_5s1), K(depthwise_5s2)};
+    static K(depthwise_fn) *const grouped[] = {K(depthwise_any_grouped), K(depthwise_3s1_grouped),
+                                               K(depthwise_3s2_grouped), K(depthwise_any_grouped),
+                                               K(depthwise_any_grouped)};
     const ptrdiff_t taps = args->tap_columns;
     const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
     const int window = stride == 0 ? 0 : taps == 3 ? stride : taps == 5 ? 2 + stride : 0;
     assert(args->pixels >= 0 && args->strip > 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
     assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
 
-    windows[window][args->group > 1](args);
+    (args->group > 1 ? grouped : windows)[window](args);
 }

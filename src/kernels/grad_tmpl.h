@@ -81,8 +81,8 @@ static void K(grad)(const fastconv_grad_args *args) {
 
 /* grad_swapped: the same sums with the vectors along the run, for few output channels and long runs;
  * each dy is broadcast.  The products and their order are grad's, and so are the bits. */
-static FASTCONV_INLINE void K(grad_swapped_end)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
-                                                const VEC *sum, const int columns, int lanes) {
+static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
+                                                  const VEC *sum, int columns, int lanes) {
     REAL *grad = (REAL *)args->grad + row * args->grad_stride + column;
     VEC square[LANES];
     FASTCONV_UNROLL
@@ -132,11 +132,12 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
     }
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
-        const int lanes = n + 1 < vectors ? LANES : last;
+        VEC total[GRAD_SWAPPED_COLUMNS];    /* a copy: what has an address does not stay in registers */
         FASTCONV_UNROLL
+        for (int m = 0; m < columns; m++) total[m] = sum[n][m];
         for (int m = 0; m < columns; m += LANES)
-            K(grad_swapped_end)(args, row + n * LANES, column + m, sum[n] + m, columns - m < LANES ? columns - m : LANES,
-                                lanes);
+            K(grad_swapped_end)(args, row + n * LANES, column + m, total + m, columns - m < LANES ? columns - m : LANES,
+                                n + 1 < vectors ? LANES : last);
     }
 }
 
