@@ -56,7 +56,9 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexc
     cdef Axis *rows = &plan.rows
     cdef Axis *columns = &plan.columns
     cdef Py_ssize_t steps, one_row
-    if not plan.gathered:       # read in place, pixels cost no scratch
+    # Read in place, pixels cost no scratch; but the blocks of dL/dW are a part of its result, and must not depend on
+    # where its input lies.
+    if not plan.gathered and plan.op != WEIGHT_GRAD:
         pixel = 0
     set_block(rows, 1)
     steps = min(columns.extent, 2 * pixels)

@@ -1,5 +1,7 @@
 """Any array works, wherever its elements lie in memory, and no input is ever modified."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers import (
@@ -238,6 +240,25 @@ def test_alignment_changes_no_bit(which, dtype):
             got = at_offset(np.full_like(want, np.nan), out)
             assert run(fastconv, which, conv, moved, out=got) is got
             assert_same_bits(got, want)
+
+
+LARGER = [  # several blocks, whose size must not depend on whether the input is copied
+    Conv((1, 90, 120, 48), (3, 3, 1, 48), padding=1, groups=48),
+    Conv((1, 40, 41, 800), (1, 1, 800, 8)),
+    Conv((2, 64, 70, 40), (3, 3, 40, 24), padding=1),
+    Conv((1, 300, 401, 1), (3, 3, 1, 1), padding=1),
+]
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("conv", LARGER, ids=str)
+def test_layout_and_alignment_of_several_blocks(conv, which):
+    a = operands(conv, floats)
+    want = run(fastconv, which, conv, a)
+    aligned = [partial(at_offset, offset=offset) for offset in (0, 4, 16)]
+    for move in (permuted_memory((0, 3, 1, 2)), strided, *aligned):
+        moved = {name: move(a[name]) if name != "bias" else a[name] for name in a}
+        assert_same_bits(run(fastconv, which, conv, moved), want)
 
 
 def at_offset(array, offset):
