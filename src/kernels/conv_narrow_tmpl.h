@@ -12,7 +12,8 @@ typedef struct {
 } K(narrow_sums);
 
 /* The totals of the first LANES sums, by halves: lanes i and i + LANES / 2 first.  Transposed, the lanes of
- * all of them are added at once. */
+ * all of them are added at once.  This order is the same when the lanes are rotated, as they are where a run
+ * begins later because padding is left out: another one would change bits. */
 static FASTCONV_NOINLINE void K(add_lanes)(K(narrow_sums) *sums) {
     const int count = sums->count < LANES ? sums->count : LANES;
     VEC square[LANES];
