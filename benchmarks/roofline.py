@@ -28,6 +28,8 @@ def draw(results: Sequence[Result], facts: Mapping[str, str], file: Path) -> Non
     if not timed:
         return
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    # Before the limits of the axes are asked for.
+    axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte of the arrays", ylabel="GFLOP/s")
     for op in PASSES:
         chosen = [result for result in timed if result.problem.op == op]
         marker, colour = STYLES[op]
@@ -40,7 +42,6 @@ def draw(results: Sequence[Result], facts: Mapping[str, str], file: Path) -> Non
             label=PASS_NAMES[op],
         )
     _draw_roof(axes, timed)
-    axes.set(xscale="log", yscale="log", xlabel="FLOPs a byte of the arrays", ylabel="GFLOP/s")
     axes.set_title(
         f"fastconv {facts['fastconv']} on {facts['cpu']}, threads: {facts['threads']}, "
         f"{facts['dtype']}",
