@@ -52,8 +52,12 @@ ISA_FLAGS = {
     },
     "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},
 }
+# Nothing here throws, and tables of how to unwind are a thirtieth of a wheel.
+SMALL_FLAGS = ["-fvisibility=hidden"] + ([] if DEBUG else ["-fno-asynchronous-unwind-tables"])
+# Modules that no computation goes through.
+COLD_MODULES = {f"fastconv.{name}" for name in ("call_cost", "compiler", "explanation", "threads")}
 COMMON_FLAGS = {
-    "unix": ["-std=c11", "-O3", "-fvisibility=hidden", "-fPIC"] + ([] if DEBUG else ["-DNDEBUG"]),
+    "unix": ["-std=c11", "-O3", "-fPIC", *SMALL_FLAGS] + ([] if DEBUG else ["-DNDEBUG"]),
     "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),
 }
 WARNINGS = {"unix": ["-Wall", "-Wextra", "-Werror"], "msvc": ["/W4", "/WX"]}
@@ -102,7 +106,8 @@ class BuildModules(build_ext):
         compile_flags, link_flags = self.find_openmp(OPENMP_FLAGS[kind]) if OPENMP else ([], [])
         for extension in self.extensions:
             if kind == "unix":
-                extension.extra_compile_args += ["-O2", "-fvisibility=hidden"]
+                level = "-Os" if extension.name in COLD_MODULES else "-O2"
+                extension.extra_compile_args += [level, *SMALL_FLAGS]
                 if sys.platform == "linux" and not DEBUG:
                     extension.extra_link_args += ["-Wl,--strip-all"]
             if (

@@ -17,7 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastconv.config import __version__, get_include, show_config
-from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
+from fastconv.functional import (
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    get_default_algorithm,
+    set_default_algorithm,
+)
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
@@ -36,10 +42,12 @@ __all__ = [
     "conv2d_output_shape",
     "conv2d_weight_grad",
     "explain",
+    "get_default_algorithm",
     "get_include",
     "get_num_threads",
     "num_threads",
     "reference",
+    "set_default_algorithm",
     "set_num_threads",
     "show_config",
 ]

@@ -83,6 +83,23 @@ cdef extern from "kernel_table.h" nogil:
         const void *values
         int *finite
 
+    ctypedef struct fastconv_winograd_args:
+        int rows, columns
+        Py_ssize_t channels
+        const void *in_ "in"
+        Py_ssize_t in_row, in_column
+        Py_ssize_t first_row, end_row, first_column, end_column
+        void *out
+        Py_ssize_t out_row, out_column
+        Py_ssize_t out_rows, out_columns
+        const void *bias
+        int *finite
+    enum:
+        fastconv_winograd_input6, fastconv_winograd_input4
+        fastconv_winograd_output6, fastconv_winograd_output4
+        fastconv_winograd_output6_grad, fastconv_winograd_output4_grad
+        fastconv_winograd_weights, fastconv_winograd_weights_grad
+
     ctypedef struct fastconv_kernels:
         const char *isa
         const char *dtype
@@ -99,6 +116,7 @@ cdef extern from "kernel_table.h" nogil:
         void (*gather)(const fastconv_gather_args *) noexcept nogil
         void (*add)(const fastconv_add_args *) noexcept nogil
         void (*check)(const fastconv_check_args *) noexcept nogil
+        void (*winograd)(const fastconv_winograd_args *) noexcept nogil
         double (*fma_chain)(Py_ssize_t steps) noexcept nogil
         int fma_width
 

@@ -78,7 +78,7 @@ def tables():
                 "grad": <size_t> t.grad, "grad_swapped": <size_t> t.grad_swapped,
                 "depthwise": <size_t> t.depthwise, "depthwise_grad": <size_t> t.depthwise_grad,
                 "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
-                "check": <size_t> t.check,
+                "check": <size_t> t.check, "winograd": <size_t> t.winograd,
             })
     return found
 

@@ -8,12 +8,13 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64
-from fastconv.engine cimport execute, is_empty, workspace_bytes
+from fastconv.engine cimport Algorithm, execute, is_empty, workspace_bytes
 from fastconv.geometry cimport (
     BAD_DILATION, BAD_GROUPS, BAD_KERNEL, BAD_PADDING, BAD_SIZE, BAD_STRIDE, INPUT_GROUPS, LIMIT, OUTPUT_GROUPS,
     SMALL_HEIGHT, SMALL_WIDTH, SOUND, Geometry, check_geometry)
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op, Tensor
 from fastconv.threads cimport MOST, threads_for
+from fastconv.tiles cimport SERVES, cannot_serve
 
 from fastconv.config import __version__
 
@@ -117,9 +118,9 @@ cdef int read_layer(const void *source, fastconv_conv2d *layer, Geometry *g) noe
     return status_of(check_geometry(g, False))
 
 
-cdef inline int check_algorithm(Op op, const Geometry *g, int algorithm) noexcept nogil:
-    """Whether an algorithm computes this pass, as a status: the place to enable another one."""
-    if algorithm == FASTCONV_WINOGRAD:
+cdef inline int check_algorithm(const Geometry *g, int algorithm) noexcept nogil:
+    """Whether an algorithm that was named can serve the call, as a status."""
+    if algorithm == FASTCONV_WINOGRAD and cannot_serve(g) != SERVES:
         return FASTCONV_ALGORITHM_REFUSED
     return FASTCONV_OK
 
@@ -202,7 +203,7 @@ cdef int compute(
     cdef int status = read_layer(source, &layer, &g)
     if status != FASTCONV_OK:
         return status
-    status = check_algorithm(op, &g, layer.algorithm)
+    status = check_algorithm(&g, layer.algorithm)
     if status != FASTCONV_OK:
         return status
     inputs[0] = output(first, &g, itemsize) if op == INPUT_GRAD else image(first, &g, itemsize)
@@ -221,7 +222,8 @@ cdef int compute(
         fill(&result, &inputs[2])
         return FASTCONV_OK
     operands(op, &g, first, second, &a, &b)
-    if execute(op, &g, dtype, &a, &b, <const char *> bias, <char *> out, threads_for(layer.num_threads)) != 0:
+    if execute(op, &g, dtype, &a, &b, <const char *> bias, <char *> out, threads_for(layer.num_threads),
+               <Algorithm> layer.algorithm) != 0:
         return FASTCONV_NO_MEMORY
     return FASTCONV_OK
 
@@ -257,13 +259,14 @@ cdef int measure(const void *source, int which, int dtype, int64_t *size) noexce
         op = WEIGHT_GRAD
     else:
         return FASTCONV_BAD_PASS
-    status = check_algorithm(op, &g, layer.algorithm)
+    status = check_algorithm(&g, layer.algorithm)
     if status != FASTCONV_OK:
         return status
     if size == NULL:
         return FASTCONV_NULL_ARRAY
     operands(op, &g, NULL, NULL, &a, &b)
-    size[0] = workspace_bytes(op, &g, dtype, &a, &b, threads_for(layer.num_threads))
+    size[0] = workspace_bytes(op, &g, dtype, &a, &b, threads_for(layer.num_threads),
+                              <Algorithm> layer.algorithm)
     return FASTCONV_NO_MEMORY if size[0] < 0 else FASTCONV_OK
 
 

@@ -1,10 +1,23 @@
 # One call, from shapes and pointers to the result: see engine.pyx.
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport Op, Tensor
+from fastconv.plan cimport Op, Plan, Tensor
+from fastconv.tiles cimport Refusal, Winograd
+
+# The numbers of fastconv.h.
+cdef enum Algorithm:
+    AUTO
+    DIRECT
+    WINOGRAD
 
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil
+cdef Algorithm default_algorithm() noexcept nogil
+cdef void set_default(Algorithm algorithm) noexcept nogil
+cdef Refusal make_plans(
+    Plan *plan, Winograd *w, Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second,
+    int threads, Algorithm algorithm, bint may_clip, Py_ssize_t *entries) noexcept nogil
 cdef Py_ssize_t workspace_bytes(
-    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, int threads) noexcept nogil
+    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, int threads,
+    Algorithm algorithm) noexcept nogil
 cdef int execute(
     Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
-    int threads) noexcept nogil
+    int threads, Algorithm algorithm) noexcept nogil

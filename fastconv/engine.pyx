@@ -5,8 +5,25 @@ from fastconv._kernels cimport fastconv_check_args, kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
 from fastconv.algorithms.weight_grad cimport run_weight_grad
+from fastconv.algorithms.winograd cimport run_winograd, run_winograd_grad
 from fastconv.axes cimport axis_entries
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Geometry, Op, Plan, Tensor, make_plan
+from fastconv.tiles cimport NOT_ASKED, SERVES, Refusal, Winograd, cannot_serve, does_not_pay, make_winograd
+
+# Without the GIL, or in a Python that has none, others read it while one writes.
+cdef extern from "compat.h":
+    int fastconv_get_setting(const int *setting) noexcept nogil
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
+
+cdef int _default = AUTO
+
+
+cdef Algorithm default_algorithm() noexcept nogil:
+    return <Algorithm> fastconv_get_setting(&_default)
+
+
+cdef void set_default(Algorithm algorithm) noexcept nogil:
+    fastconv_set_setting(&_default, algorithm)
 
 
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:
@@ -15,20 +32,46 @@ cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:
             or (op == INPUT_GRAD and (g.in_height == 0 or g.in_width == 0)))
 
 
+cdef Refusal make_plans(
+    Plan *plan, Winograd *w, Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second,
+    int threads, Algorithm algorithm, bint may_clip, Py_ssize_t *entries,
+) noexcept nogil:
+    """Fill `plan` and, where the result is SERVES, `w`; `entries` as for make_plan.
+
+    WINOGRAD must be able to serve the call.  A default, unlike an argument, only says what is to be preferred.
+    """
+    cdef Refusal refusal = NOT_ASKED
+    cdef bint forced
+    if algorithm == AUTO:
+        algorithm = default_algorithm()
+        if algorithm == WINOGRAD and cannot_serve(g) != SERVES:
+            algorithm = AUTO
+    forced = algorithm == WINOGRAD
+    make_plan(plan, op, g, kernels_for(dtype), first, second, threads, may_clip, forced, entries)
+    if algorithm != DIRECT:
+        refusal = SERVES if forced else does_not_pay(plan)
+    if refusal == SERVES:
+        make_winograd(w, plan, threads)
+    return refusal
+
+
 cdef Py_ssize_t workspace_bytes(
     Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, int threads,
+    Algorithm algorithm,
 ) noexcept nogil:
     """Bytes that `execute` takes beside the arrays, or -1 if there is no memory to find out."""
     cdef Plan plan
+    cdef Winograd w
+    cdef Refusal refusal
     cdef Py_ssize_t *entries
     if is_empty(op, g):
         return 0
     entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
     if entries == NULL:
         return -1
-    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, True, entries)
+    refusal = make_plans(&plan, &w, op, g, dtype, first, second, threads, algorithm, True, entries)
     free(entries)
-    return plan.workspace_bytes + axis_entries(g) * sizeof(Py_ssize_t)
+    return (w.workspace_bytes if refusal == SERVES else plan.workspace_bytes) + axis_entries(g) * sizeof(Py_ssize_t)
 
 
 cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
@@ -42,50 +85,101 @@ cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
     return finite
 
 
-cdef int compute(
-    Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
-    int threads, bint may_clip,
-) noexcept nogil:
+# A call, without what decides how it is computed.
+cdef struct Call:
+    Op op
+    const Geometry *g
+    int dtype
+    const Tensor *first
+    const Tensor *second
+    const char *bias
+    char *out
+    int threads
+
+
+cdef int compute_image(const Call *call, const Plan *plan, Py_ssize_t image) noexcept nogil:
+    """One image of a forward pass or of dL/dx, directly."""
+    cdef Geometry g = call.g[0]
+    cdef Tensor first = call.first[0]
+    cdef Call single = call[0]
+    g.batch = 1
+    first.data += image * first.batch_stride * plan.itemsize
+    single.g, single.first = &g, &first
+    single.out += image * plan.rows.out_size * plan.columns.out_size * plan.out_total * plan.itemsize
+    return compute(&single, DIRECT, True)
+
+
+cdef int compute_tiles(const Call *call, const Winograd *w, char *workspace) noexcept nogil:
+    """By Winograd's algorithm, and directly again what is not finite: there a NaN or an infinity, or an overflow of
+    what has been transformed, would show in pixels that it does not belong to.  An image is computed by one of
+    both, whatever else is in its batch.
+    """
+    cdef Py_ssize_t image
+    cdef const int *finite
+    cdef int failed = 0
+    if call.op == WEIGHT_GRAD:
+        run_winograd_grad(w, call.first, call.second, call.out, workspace)
+        return 0 if is_finite(w.plan, call.out) else compute(call, DIRECT, True)
+    if not run_winograd(w, call.first, call.second, call.bias, call.out, workspace, &finite):
+        return compute(call, DIRECT, True)
+    for image in range(call.g.batch):
+        if failed == 0 and not finite[image]:
+            failed = compute_image(call, w.plan, image)
+    return failed
+
+
+cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept nogil:
     """As execute; unless `may_clip`, dL/dW multiplies dy with padding."""
     # Small calls stay off the heap.
     cdef Py_ssize_t[128] few_entries
     cdef char[4096] little_space
     cdef Py_ssize_t *entries = few_entries
     cdef char *workspace = little_space
+    cdef Py_ssize_t size
     cdef Plan plan
+    cdef Winograd w
+    cdef Refusal refusal
     cdef int failed = 0
-    if axis_entries(g) > 128:
-        entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
+    if axis_entries(call.g) > 128:
+        entries = <Py_ssize_t *> malloc(axis_entries(call.g) * sizeof(Py_ssize_t))
         if entries == NULL:
             return -1
-    make_plan(&plan, op, g, kernels_for(dtype), first, second, threads, may_clip, entries)
-    if plan.workspace_bytes > <Py_ssize_t> sizeof(little_space):
-        workspace = <char *> malloc(plan.workspace_bytes)
+    refusal = make_plans(&plan, &w, call.op, call.g, call.dtype, call.first, call.second, call.threads, algorithm,
+                         may_clip, entries)
+    size = w.workspace_bytes if refusal == SERVES else plan.workspace_bytes
+    if size > <Py_ssize_t> sizeof(little_space):
+        workspace = <char *> malloc(size)
     if workspace == NULL:
         failed = -1
-    elif op == WEIGHT_GRAD:
-        run_weight_grad(&plan, first, second, out, workspace)
+    elif refusal == SERVES:
+        failed = compute_tiles(call, &w, workspace)
+    elif call.op == WEIGHT_GRAD:
+        run_weight_grad(&plan, call.first, call.second, call.out, workspace)
     elif plan.depthwise:
-        run_depthwise(&plan, first, second, bias, out, workspace)
+        run_depthwise(&plan, call.first, call.second, call.bias, call.out, workspace)
     else:
-        run_direct(&plan, first, second, bias, out, workspace)
+        run_direct(&plan, call.first, call.second, call.bias, call.out, workspace)
     if workspace != little_space:
         free(workspace)
     if entries != few_entries:
         free(entries)
     # Padding was left out although dy may not be finite: every element of dy has met an element of x, so a NaN or
     # an infinity among them shows in the result, and padding must meet it after all.
-    if failed == 0 and op == WEIGHT_GRAD and plan.clipped and not is_finite(&plan, out):
-        return compute(op, g, dtype, first, second, bias, out, threads, False)
+    if (failed == 0 and refusal != SERVES and call.op == WEIGHT_GRAD and plan.clipped
+            and not is_finite(&plan, call.out)):
+        return compute(call, DIRECT, False)
     return failed
 
 
 cdef int execute(
     Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second, const char *bias, char *out,
-    int threads,
+    int threads, Algorithm algorithm,
 ) noexcept nogil:
     """Compute a pass into `out`, C-contiguous; returns -1 if there is no memory for the workspace.
 
     `first` and `second` are x and w, dy and w, or x and dy; nothing about the call is empty.
     """
-    return compute(op, g, dtype, first, second, bias, out, threads, True)
+    cdef Call call
+    call.op, call.g, call.dtype, call.first, call.second = op, g, dtype, first, second
+    call.bias, call.out, call.threads = bias, out, threads
+    return compute(&call, algorithm, True)

@@ -7,7 +7,6 @@ from numpy.typing import DTypeLike
 from fastconv._typing import Algorithm, Op, Padding, Pair, Shape
 
 OPS: dict[str, int]
-NO_WINOGRAD: str
 
 @dataclass(frozen=True)
 class Explanation:

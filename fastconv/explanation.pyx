@@ -8,17 +8,17 @@ from libc.stdlib cimport free, malloc
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
 from fastconv.axes cimport axis_entries
-from fastconv.functional cimport read_algorithm
+from fastconv.engine cimport Algorithm, make_plans
+from fastconv.functional cimport need_algorithm, read_algorithm, refusal_text
 from fastconv.geometry cimport Geometry, resolve_shapes
-from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, make_plan
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count
+from fastconv.tiles cimport SERVES, Refusal, Winograd
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
 # What a core gets from beyond its L2, a rule of thumb, and what a call costs whatever it computes.
 cdef double BYTES_A_CYCLE = 8
 cdef double CALL_CYCLES = 4000
-
-NO_WINOGRAD = "this version computes every convolution directly"
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,14 @@ class Explanation:
     algorithm : str
         What computes the call.
     refused : dict of str to str
-        The other algorithms, in the order they were asked, and why each was refused.
+        The algorithms that were asked before it, and why each was refused.
     blocking : dict of str to object
         Sizes of blocks, panels and slices, in pixels and elements; tasks and threads.
     flops : int
-        Floating-point operations, a multiplication and an addition counted as two.
+        Floating-point operations of the direct sum, a multiplication and an addition counted as two.
     bytes : dict of str to int
-        Of the arrays read and written, and of the workspace.
+        Of the arrays read and written, and of the workspace; in Winograd's algorithm also of the transformed
+        weights that the workspace holds.
     intensity : float
         Operations a byte of the arrays.
     bound : str
@@ -62,7 +63,7 @@ class Explanation:
         rows += [("FLOPs", f"{self.flops:,}")]
         rows += [(f"bytes of {name}", f"{size:,}") for name, size in self.bytes.items()]
         rows += [("FLOPs a byte", f"{self.intensity:.1f}"), ("bound by", self.bound)]
-        return "\n".join(f"{name:<22}{value}" for name, value in rows)
+        return "\n".join(f"{name:<30}{value}" for name, value in rows)
 
     __repr__ = __str__
 
@@ -93,6 +94,26 @@ cdef str kernel_of(const Plan *plan):
         return "register tile, vectors along the input channels"
     tile = plan.kernels.grad_rows if plan.op == WEIGHT_GRAD else plan.kernels.conv_rows
     return f"register tile of {tile} rows by {plan.panel // plan.kernels.lanes} vectors of {plan.kernels.lanes}"
+
+
+cdef dict tiles_of(const Winograd *w):
+    """The sizes that Winograd's algorithm works with, by name."""
+    cdef const Plan *plan = w.plan
+    found = {
+        "kernel": kernel_of(plan),
+        "tiles": f"{w.tiles} of 4 x 4 outputs, smaller at the ends, and 36 points",
+        "block": f"{w.block_tiles} tiles",
+        "blocks": w.blocks,
+    }
+    if plan.op == WEIGHT_GRAD:
+        found["channels at a time"] = f"{w.in_range} of x, {w.out_range} of dy"
+        found["pieces"] = f"{w.pieces} partial sums"
+    else:
+        found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"
+        found["weights"] = (f"transformed in slices of {w.slice} rows" if w.sliced else
+                            "transformed once" if w.parts == 1 else f"transformed in {w.parts} parts")
+    found["tasks"] = f"{w.tasks} on {w.threads} thread" + ("s" if w.threads > 1 else "")
+    return found
 
 
 cdef dict blocking_of(const Plan *plan):
@@ -160,19 +181,22 @@ def explain(
     >>> import fastconv
     >>> plan = fastconv.explain((8, 56, 56, 64), (3, 3, 64, 64), padding=1)
     >>> plan.algorithm
-    'direct'
+    'winograd'
     >>> plan.flops
     1849688064
     """
     cdef Geometry g
     cdef Plan plan
+    cdef Winograd w
     cdef Tensor source, weights
     cdef Py_ssize_t *entries
+    cdef Algorithm chosen = read_algorithm(algorithm)
+    cdef Refusal refusal
     cdef int code
     if op not in OPS:
         raise ValueError(f"op must be one of {', '.join(OPS)}, got {op!r}")
-    read_algorithm(algorithm)
     resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups)
+    need_algorithm(chosen, &g)
     given = numpy.dtype(dtype)
     if given.kind not in "biuf" or given.itemsize > 8:
         raise TypeError(f"dtype must be of real numbers of at most 64 bits, got {given}")
@@ -196,12 +220,18 @@ def explain(
     entries = <Py_ssize_t *> malloc(axis_entries(&g) * sizeof(Py_ssize_t))
     if entries == NULL:
         raise MemoryError("no memory for a plan")
-    make_plan(&plan, OPS[op], &g, kernels_for(code), &source, &weights, thread_count(), True, entries)
+    refusal = make_plans(
+        &plan, &w, OPS[op], &g, code, &source, &weights, thread_count(), chosen, True, entries)
     free(entries)
-    sizes["workspace"] = plan.workspace_bytes
     flops = (2 * g.batch * g.out_height * g.out_width * g.out_channels
              * g.kernel_height * g.kernel_width * (g.in_channels // g.groups))
     moved = sizes["input"] + sizes["weights"] + sizes["output"]
+    if refusal == SERVES:
+        sizes["workspace"] = w.workspace_bytes
+        sizes["transformed weights"] = w.weights_bytes
+    else:
+        sizes["workspace"] = plan.workspace_bytes
     return Explanation(
-        op, str(computed), isa, "direct",
-        {"winograd": NO_WINOGRAD}, blocking_of(&plan), flops, sizes, flops / moved, bound_of(&plan, moved))
+        op, str(computed), isa, "winograd" if refusal == SERVES else "direct",
+        {} if refusal == SERVES else {"winograd": refusal_text(refusal)},
+        tiles_of(&w) if refusal == SERVES else blocking_of(&plan), flops, sizes, flops / moved, bound_of(&plan, moved))

@@ -1,2 +1,8 @@
 # The public functions and their checks: see functional.pyx.
-cdef int read_algorithm(object algorithm) except -1
+from fastconv.engine cimport Algorithm
+from fastconv.geometry cimport Geometry
+from fastconv.tiles cimport Refusal
+
+cdef Algorithm read_algorithm(object algorithm, str name=*) except *
+cdef str refusal_text(Refusal refusal)
+cdef int need_algorithm(Algorithm algorithm, const Geometry *g) except -1

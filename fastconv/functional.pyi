@@ -10,6 +10,8 @@ _Out = TypeVar("_Out", bound=NDArray[numpy.float32 | numpy.float64])
 
 ALGORITHMS: tuple[str, ...]
 
+def get_default_algorithm() -> Algorithm: ...
+def set_default_algorithm(algorithm: Algorithm) -> None: ...
 @overload
 def conv2d(
     x: NDArray[numpy.float32],

@@ -1,27 +1,98 @@
 """The three passes as functions of arrays: arguments are checked here, once, and then trusted."""
+import os
+
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 import numpy
 
 from fastconv.arrays cimport View, check_output, is_dense, make_output, open_arrays
-from fastconv.engine cimport execute, is_empty
+from fastconv.engine cimport AUTO, DIRECT, WINOGRAD, Algorithm, default_algorithm, execute, is_empty, set_default
 from fastconv.geometry cimport (
     Geometry, Options, read_input_shape, read_options, read_pair, resolve_geometry)
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op
 from fastconv.threads cimport thread_count
+from fastconv.tiles cimport COSTLY, DOUBLE, FEW_CHANNELS, KERNEL_SIZE, SERVES, STRIDED, Refusal, cannot_serve
 
 ALGORITHMS = ("auto", "direct", "winograd")
 
 
-cdef int read_algorithm(object algorithm) except -1:
-    if algorithm == "auto" or algorithm == "direct":
-        return 0
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
-    raise ValueError("algorithm must be able to serve the call: this version computes every convolution "
-                     f"directly, got {algorithm!r}")
+cdef Algorithm read_algorithm(object algorithm, str name="algorithm") except *:
+    if algorithm == "auto":
+        return AUTO
+    if algorithm == "direct":
+        return DIRECT
+    if algorithm == "winograd":
+        return WINOGRAD
+    problem = f"{name} must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}"
+    raise ValueError(problem) if isinstance(algorithm, str) else TypeError(problem)
+
+
+cdef str refusal_text(Refusal refusal):
+    """Why Winograd's algorithm does not compute a call, as the end of a sentence."""
+    if refusal == KERNEL_SIZE:
+        return "it is for kernels of 3 by 3 only"
+    if refusal == STRIDED:
+        return "it is for a stride of 1 only"
+    if refusal == DOUBLE:
+        return "float64 is for every digit: only if named"
+    if refusal == FEW_CHANNELS:
+        return "too few channels a group"
+    if refusal == COSTLY:
+        return "its transforms would cost more than the products they save"
+    return "the direct sum was asked for"
+
+
+cdef int need_algorithm(Algorithm algorithm, const Geometry *g) except -1:
+    """An algorithm that is named must be able to serve the call."""
+    if algorithm == WINOGRAD and cannot_serve(g) != SERVES:
+        raise ValueError("algorithm must be able to serve the call, and Winograd's is not: "
+                         f"{refusal_text(cannot_serve(g))}, got 'winograd'")
+    return 0
+
+
+def get_default_algorithm():
+    """How calls that say ``algorithm="auto"`` compute.
+
+    Returns
+    -------
+    {"auto", "direct", "winograd"}
+        What `set_default_algorithm` or the environment variable FASTCONV_ALGORITHM said last; at first "auto".
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_default_algorithm()
+    'auto'
+    """
+    return ALGORITHMS[default_algorithm()]
+
+
+def set_default_algorithm(algorithm):
+    """Let every call that says ``algorithm="auto"``, from now on and in every thread, compute this way.
+
+    The environment variable FASTCONV_ALGORITHM says it for a process before it starts.  Calls from C with
+    FASTCONV_AUTO follow, too.
+
+    Parameters
+    ----------
+    algorithm : {"auto", "direct", "winograd"}
+        "auto" chooses by a model of the time that each would take; "direct" keeps to the direct sum, and to its
+        rounding error; "winograd" prefers Winograd's algorithm wherever it can serve, float64 included.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `algorithm` is none of these.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_default_algorithm("direct")
+    >>> fastconv.explain((1, 56, 56, 64), (3, 3, 64, 64), padding=1).algorithm
+    'direct'
+    >>> fastconv.set_default_algorithm("auto")
+    """
+    set_default(read_algorithm(algorithm))
 
 
 cdef int need_image(View view, str name, str axes) except -1:
@@ -56,12 +127,14 @@ cdef int need_output_grad(View dy, const Geometry *g, int axes) except -1:
 
 cdef object compute(
     Op op, const Geometry *g, int dtype, View first, View second, View bias, tuple shape, object out, tuple inputs,
+    Algorithm algorithm,
 ):
     """Run a pass into `out`, or into a new array of this shape."""
     cdef object result = out
     cdef Py_buffer buffer
     cdef const char *added = bias.tensor.data if bias is not None else NULL
     cdef int failed
+    need_algorithm(algorithm, g)
     if out is not None:
         check_output(out, shape, dtype, inputs)
     if out is None or not is_dense(out):
@@ -71,7 +144,8 @@ cdef object compute(
     else:
         PyObject_GetBuffer(result, &buffer, PyBUF_WRITABLE)
         with nogil:
-            failed = execute(op, g, dtype, &first.tensor, &second.tensor, added, <char *> buffer.buf, thread_count())
+            failed = execute(op, g, dtype, &first.tensor, &second.tensor, added, <char *> buffer.buf, thread_count(),
+                             algorithm)
         PyBuffer_Release(&buffer)
         if failed:
             raise MemoryError("no memory for the workspace of a convolution")
@@ -107,7 +181,10 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
         Groups of channels that do not see each other; C groups of one channel are a depthwise
         convolution, whose output channel c * multiplier + m belongs to input channel c.
     algorithm : {"auto", "direct", "winograd"}, default "auto"
-        How to compute; "direct" serves every call.
+        How to compute.  "direct" serves every call; "winograd" those with kernels of 3 by 3 and a stride of 1, with
+        about a third of the products and about twice the rounding error (docs/accuracy.md); "auto" chooses
+        Winograd's for float32 where it is faster, whatever the batch and the number of threads
+        (`set_default_algorithm` changes that, `explain` tells the choice).
     out : numpy.ndarray, optional
         Where to put the result: its shape and dtype, writable, apart from every input.
 
@@ -151,8 +228,9 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
     cdef list views = []
     cdef tuple shape
     cdef int dtype
+    cdef Algorithm chosen
     read_options(&options, stride, padding, dilation, groups)
-    read_algorithm(algorithm)
+    chosen = read_algorithm(algorithm)
     dtype = open_arrays(("x", "w", "bias"), (x, w, bias), views)
     xv, wv, bv = views
     need_image(xv, "x", "H, W, C")
@@ -170,7 +248,7 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
         shape = (g.out_height, g.out_width, g.out_channels)
     else:
         shape = (g.batch, g.out_height, g.out_width, g.out_channels)
-    return compute(FORWARD, &g, dtype, xv, wv, bv, shape, out, (x, w, bias))
+    return compute(FORWARD, &g, dtype, xv, wv, bv, shape, out, (x, w, bias), chosen)
 
 
 def conv2d_input_grad(
@@ -231,8 +309,9 @@ def conv2d_input_grad(
     cdef View dyv, wv
     cdef list views = []
     cdef int dtype, axes
+    cdef Algorithm chosen
     read_options(&options, stride, padding, dilation, groups)
-    read_algorithm(algorithm)
+    chosen = read_algorithm(algorithm)
     axes = read_input_shape(size, input_shape)
     dtype = open_arrays(("dy", "w"), (dy, w), views)
     dyv, wv = views
@@ -245,7 +324,7 @@ def conv2d_input_grad(
         shape = (g.in_height, g.in_width, g.in_channels)
     else:
         shape = (g.batch, g.in_height, g.in_width, g.in_channels)
-    return compute(INPUT_GRAD, &g, dtype, dyv, wv, None, shape, out, (dy, w))
+    return compute(INPUT_GRAD, &g, dtype, dyv, wv, None, shape, out, (dy, w), chosen)
 
 
 def conv2d_weight_grad(
@@ -305,8 +384,9 @@ def conv2d_weight_grad(
     cdef View xv, dyv
     cdef list views = []
     cdef int dtype
+    cdef Algorithm chosen
     read_options(&options, stride, padding, dilation, groups)
-    read_algorithm(algorithm)
+    chosen = read_algorithm(algorithm)
     read_pair(kernel, kernel_size, "kernel_size", 1)
     dtype = open_arrays(("x", "dy"), (x, dy), views)
     xv, dyv = views
@@ -317,4 +397,7 @@ def conv2d_weight_grad(
     resolve_geometry(&g, &options, "kernel_size")
     need_output_grad(dyv, &g, xv.axes)
     shape = (g.kernel_height, g.kernel_width, g.in_channels // g.groups, g.out_channels)
-    return compute(WEIGHT_GRAD, &g, dtype, xv, dyv, None, shape, out, (x, dy))
+    return compute(WEIGHT_GRAD, &g, dtype, xv, dyv, None, shape, out, (x, dy), chosen)
+
+
+set_default(read_algorithm(os.environ.get("FASTCONV_ALGORITHM") or "auto", "FASTCONV_ALGORITHM"))

@@ -16,6 +16,7 @@ cdef struct Tensor:
 cdef struct Plan:
     Geometry geometry
     Op op
+    bint tiled                      # the register tile, whatever the channels: Winograd's products
     bint depthwise                  # vectors along the channels of all groups
     const fastconv_kernels *kernels
     Py_ssize_t itemsize
@@ -59,6 +60,8 @@ cdef struct Plan:
 
 cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
-    const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory) noexcept nogil
+    const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil
+cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
+cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil

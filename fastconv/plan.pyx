@@ -171,8 +171,8 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     return finite
 
 
-cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
-    """Channels and steps of the pass, seen as one sum over taps."""
+cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil:
+    """Channels and steps of the pass, seen as one sum over taps; `tiled` whatever the channels."""
     cdef Geometry *g = &plan.geometry
     cdef Py_ssize_t multiplier = g.out_channels // g.groups
     cdef Py_ssize_t inner = g.in_channels // g.groups
@@ -182,11 +182,12 @@ cdef void choose_pass(Plan *plan, const Tensor *weights) noexcept nogil:
     # multiplied there, which dL/dx may only do if zero times every weight is zero.  (In dL/dW the sums of all
     # channels of a group do not fit the registers, and vectors along the runs of one group are faster.)
     plan.group = inner if inner == multiplier and 1 < inner < plan.kernels.lanes and inner & (inner - 1) == 0 else 1
-    if plan.group > 1 and (plan.op == WEIGHT_GRAD or g.groups == 1 or (
+    plan.tiled = tiled
+    if plan.group > 1 and (tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
         plan.group = 1
     # A few filters over a single channel have more pixels than channels to lay vectors along.
-    plan.depthwise = plan.group > 1 or (inner == 1 and (g.groups > 1 or (
+    plan.depthwise = plan.group > 1 or (inner == 1 and not tiled and (g.groups > 1 or (
         multiplier <= FEW_FILTERS and g.stride_width == 1)))
     plan.multiplier = multiplier
     plan.swapped = plan.narrow = False
@@ -220,7 +221,7 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
-    if plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
+    if plan.tiled or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
         return False
     # All of K must be packed at once.
     if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:
@@ -269,7 +270,9 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
     Weights are then used hardly more than once, and packing them, transposed as dL/dx wants them, would take longer
     than the products: they are read as they stand, as the columns of conv_narrow.
     """
-    return (plan.op == INPUT_GRAD and plan.groups == 1 and plan.rows.in_size * plan.columns.in_size <= 2
+    if plan.tiled or plan.op != INPUT_GRAD or plan.groups > 1:
+        return False
+    return (plan.rows.in_size * plan.columns.in_size <= 2
             and plan.in_channels >= 16 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
 
@@ -337,9 +340,13 @@ cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t thr
     return best
 
 
+cdef int useful_threads(const Plan *plan, int threads) noexcept nogil:
+    return 1 if plan.flops < SERIAL_FLOPS else threads
+
+
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     cdef Py_ssize_t grad_bytes
-    plan.threads = 1 if plan.flops < SERIAL_FLOPS else threads
+    plan.threads = useful_threads(plan, threads)
     plan.pieces = 1
     plan.shares = 1
     plan.partial_bytes = 0
@@ -390,9 +397,11 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
 
 cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
-    const Tensor *weights, int threads, bint may_clip, Py_ssize_t *axis_memory,
+    const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory,
 ) noexcept nogil:
     """Fill `plan`; `axis_memory` has room for axis_entries(g) integers and must outlive it.
+
+    `tiled` keeps to the register tile where other kernels would be faster, as Winograd's products need it.
 
     The output has at least one element, and so have the kernel and the batch.
     """
@@ -406,7 +415,7 @@ cdef void make_plan(
               g.dilation_height, axis_memory)
     make_axis(&plan.columns, op == INPUT_GRAD, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
-    choose_pass(plan, weights)
+    choose_pass(plan, weights, tiled)
     choose_source(plan, source, weights, may_clip)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH

@@ -106,6 +106,28 @@ typedef struct {
     int *finite;
 } fastconv_check_args;
 
+/* out[i][j][c] = bias[c] + sum over a, b of rows[i][a] * columns[j][b] * in[a][b][c] for i < out_rows, j < out_columns;
+ * rows and columns are matrices of Winograd's algorithm, numbers below.  in is zero outside [first, end), and
+ * not read there.  Clears *finite when `columns` gives fewer values than it reads and a result is not finite. */
+typedef struct {
+    int rows, columns;
+    ptrdiff_t channels;
+    const void *in;                   /* element (0, 0), wherever it would be */
+    ptrdiff_t in_row, in_column;
+    ptrdiff_t first_row, end_row, first_column, end_column;
+    void *out;
+    ptrdiff_t out_row, out_column;
+    ptrdiff_t out_rows, out_columns;
+    const void *bias;                 /* [channels] or NULL */
+    int *finite;
+} fastconv_winograd_args;
+#define TRANSFORM(name, size, results) fastconv_##name,
+enum {
+#include "kernels/winograd.def"
+    fastconv_winograd_transforms
+};
+#undef TRANSFORM
+
 typedef struct {
     const char *isa, *dtype;
     int itemsize, lanes;              /* bytes an element, elements a vector */

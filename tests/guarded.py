@@ -153,13 +153,14 @@ class Call:
         """The address of an operand of one row."""
         return self.rows(np.asarray(values)[None]).address
 
-    def output(self, start, want, terms=0):
+    def output(self, start, want, terms=0, exact=True):
         """An operand that the kernel writes: `start` before, then `want`, sums of `terms` products.
 
-        Floats in [-1, 1) may miss by the rounding of every product and sum.
+        Floats in [-1, 1) may miss by the rounding of every product and sum, and so may integers
+        where the kernel's own constants make products that are not `exact`.
         """
         operand = self.rows(start)
-        error = 0.0 if self.make is ints else terms**2 * np.finfo(self.dtype).eps
+        error = 0.0 if self.make is ints and exact else terms**2 * np.finfo(self.dtype).eps
         self.operands[-1][1:] = want, error
         return operand
 

@@ -11,8 +11,7 @@ import numpy as np
 from fastconv import reference
 
 PASSES = ("forward", "input_grad", "weight_grad")
-# What the engine serves today; "winograd" joins here, and in `tolerances.AUTO`, once it does.
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")
 DTYPES = (np.float32, np.float64)
 
 
@@ -39,6 +38,11 @@ class Conv:
         defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
         more = [f"{k}={v}" for k, v in self.kwargs.items() if v != defaults[k]]
         return " ".join(["x".join(map(str, self.x)), "x".join(map(str, self.w)), *more])
+
+
+def served_by(algorithm, convs):
+    """Those convolutions that an algorithm can compute."""
+    return [c for c in convs if algorithm != "winograd" or (c.w[:2] == (3, 3) and c.stride == 1)]
 
 
 def ints(rng, shape, dtype=np.float32, bound=4):
@@ -170,4 +174,7 @@ GEOMETRIES = [
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
     Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
     Conv((2, 2, 3, 9), (2, 3, 9, 260)),
+    Conv((3, 10, 13, 20), (3, 3, 20, 24), padding=1),  # Winograd tiles of all four kinds
+    Conv((2, 14, 15, 32), (3, 3, 16, 40), padding=(2, 0), dilation=(1, 2), groups=2),
+    Conv((1, 30, 31, 18), (3, 3, 18, 20), padding=((2, 1), (0, 3))),  # several blocks of them
 ]

@@ -8,26 +8,10 @@ import functools
 import itertools
 
 import numpy as np
+from kernel_sizes import around, around_vectors, case, wide
+from kernel_winograd import winograd, winograd_cases
 
 STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
-
-
-def around(*sizes):
-    """1, and every size with its neighbours."""
-    return sorted({1}.union(*({size - 1, size, size + 1} for size in sizes)) - {0})
-
-
-def around_vectors(lanes, most):
-    """Around every whole number of vectors up to `most` elements."""
-    return [n for n in around(*range(lanes, most + 1, lanes)) if n <= most]
-
-
-def case(**sizes):
-    return sizes
-
-
-def wide(values):
-    return values.astype(np.float64)
 
 
 # ---- one function a kernel: a call of the sizes given, against its formula ----
@@ -428,4 +412,5 @@ CASES = {
     "gather": (gather, gather_cases),
     "add": (add, add_cases),
     "check": (check, check_cases),
+    "winograd": (winograd, winograd_cases),
 }

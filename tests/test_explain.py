@@ -66,12 +66,17 @@ def test_padding_is_left_out_where_it_is_much():
     conv = Conv((2, 33, 33, 64), (3, 3, 64, 64), padding=12, dilation=12)
     said = {explain(conv, which).blocking["padding"] for which in PASSES}
     assert said == {"left out of the sums"}
-    assert "padding" not in explain(Conv((2, 33, 33, 64), (3, 3, 64, 64))).blocking
+    conv = Conv((2, 33, 33, 64), (3, 3, 64, 64))
+    assert "padding" not in explain(conv, algorithm="direct").blocking
 
 
 def test_large_weights_are_packed_in_parts():
-    many_weights = explain(Conv((4, 30, 30, 512), (3, 3, 512, 512)))
-    assert many_weights.blocking["weights"].startswith("packed in ")
+    many_weights = Conv((4, 30, 30, 512), (3, 3, 512, 512))
+    assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")
+    few_tiles = Conv((1, 7, 7, 512), (3, 3, 512, 512))
+    assert explain(few_tiles).blocking["weights"].startswith("transformed in slices")
+    said = explain(many_weights, algorithm="direct").blocking["weights"]
+    assert said.startswith("packed in ")
     few_pixels = explain(Conv((1, 7, 7, 512), (7, 7, 512, 256)))
     assert few_pixels.blocking["weights"].startswith("read in place")
 
@@ -79,9 +84,32 @@ def test_large_weights_are_packed_in_parts():
 def test_a_refused_algorithm_says_why():
     conv = Conv((1, 5, 5, 3), (3, 3, 3, 16))
     assert explain(conv).algorithm == explain(conv, algorithm="direct").algorithm == "direct"
-    assert explain(conv).refused["winograd"]
-    with pytest.raises(ValueError, match=r"algorithm must be able to serve.*got 'winograd'$"):
-        explain(conv, algorithm="winograd")
+    assert "too few channels" in explain(conv).refused["winograd"]
+    conv = Conv((4, 28, 28, 64), (3, 3, 64, 64), padding=1)
+    assert explain(conv).algorithm == "winograd"
+    assert not explain(conv).refused
+    assert "asked for" in explain(conv, algorithm="direct").refused["winograd"]
+    assert "float64" in explain(conv, dtype=np.float64).refused["winograd"]
+    tiny = Conv((1, 2, 2, 64), (3, 3, 64, 64), padding=1)
+    assert "cost more" in explain(tiny).refused["winograd"]
+    for conv in (Conv((1, 9, 9, 64), (5, 5, 64, 64)), Conv((1, 9, 9, 64), (3, 3, 64, 64), 2)):
+        assert "only" in explain(conv).refused["winograd"]
+        with pytest.raises(ValueError, match=r"algorithm must be able to serve.*got 'winograd'$"):
+            explain(conv, algorithm="winograd")
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_the_choice_depends_on_neither_batch_nor_threads(which):
+    chosen = set()
+    for size, channels in itertools.product((1, 2, 4, 7, 14, 31), (8, 16, 64, 300)):
+        found = set()
+        for batch, threads in itertools.product((1, 2, 64), (1, 2, 16)):
+            with fastconv.num_threads(threads):
+                conv = Conv((batch, size, size, channels), (3, 3, channels, channels), padding=1)
+                found.add(explain(conv, which).algorithm)
+        assert len(found) == 1
+        chosen |= found
+    assert chosen == {"direct", "winograd"}
 
 
 def test_an_empty_sum_needs_nothing():
@@ -90,10 +118,13 @@ def test_an_empty_sum_needs_nothing():
 
 
 def test_it_prints_a_line_for_every_fact():
-    found = explain(Conv((4, 28, 28, 64), (3, 3, 64, 64), padding=1))
-    lines = str(found).splitlines()
-    for name in ("pass", "algorithm", "not winograd", *found.blocking, "FLOPs  ", "bound by"):
-        assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
+    conv = Conv((4, 28, 28, 64), (3, 3, 64, 64), padding=1)
+    for algorithm, which in itertools.product(("auto", "direct"), PASSES):
+        found = explain(conv, which, algorithm=algorithm)
+        lines = str(found).splitlines()
+        refused = [f"not {name}" for name in found.refused]
+        for name in ("pass", "algorithm", *refused, *found.blocking, "FLOPs  ", "bound by"):
+            assert sum(line.startswith(f"{name} ") for line in lines) == 1, name
 
 
 LARGE = [
@@ -130,5 +161,6 @@ def test_workspace_is_bounded(batch, height, width, channels, kernel, filters, s
 def check_workspace(conv):
     for which, dtype, threads in itertools.product(PASSES, DTYPES, (1, 4)):
         with fastconv.num_threads(threads):
-            used = explain(conv, which, dtype=dtype).bytes["workspace"]
+            sizes = explain(conv, which, dtype=dtype).bytes
+        used = sizes["workspace"] - sizes.get("transformed weights", 0)
         assert used <= 8 * MIB * threads, (which, dtype, threads, used / MIB)

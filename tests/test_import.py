@@ -18,10 +18,12 @@ PUBLIC = [
     "conv2d_output_shape",
     "conv2d_weight_grad",
     "explain",
+    "get_default_algorithm",
     "get_include",
     "get_num_threads",
     "num_threads",
     "reference",
+    "set_default_algorithm",
     "set_num_threads",
     "show_config",
 ]
@@ -66,7 +68,7 @@ def test_a_python_without_a_gil_does_not_switch_it_on():
 def test_every_compiled_module_has_a_stub_or_is_internal():
     """Python code imports only from modules whose types are written down."""
     package = Path(fastconv.__file__).parent
-    internal = {"arrays", "axes", "blocks", "engine", "plan"}
+    internal = {"arrays", "axes", "blocks", "engine", "plan", "tiles"}
     compiled = {path.name.partition(".")[0] for path in package.glob("*.pyx")}
     stubs = {path.stem for path in package.glob("*.pyi")}
     assert compiled - internal <= stubs

@@ -53,7 +53,7 @@ def convs(draw, kernels=KERNELS, strides=STRIDES, dilations=DILATIONS):
     return Conv(x, (*kernel, depth, groups * width), stride, padding, dilation, groups)
 
 
-WINOGRAD = convs(st.just(3), st.just(1), st.just(1)).filter(lambda conv: conv.groups == 1)
+WINOGRAD = convs(kernels=st.just(3), strides=st.just(1))
 
 
 @given(convs(), st.sampled_from(DTYPES), st.integers(0, 2**32))
@@ -129,11 +129,9 @@ def test_linear_in_each_operand(conv, seed):
     [
         Conv((1, 5, 5, 4), (3, 3, 4, 4), stride=2),
         Conv((1, 6, 6, 4), (3, 3, 4, 4), stride=(1, 2)),
-        Conv((1, 9, 9, 4), (3, 3, 4, 4), dilation=2),
         Conv((1, 9, 9, 4), (5, 5, 4, 4)),
         Conv((1, 9, 9, 4), (1, 1, 4, 4)),
         Conv((1, 9, 9, 4), (3, 1, 4, 4)),
-        Conv((1, 9, 9, 4), (3, 3, 1, 4), groups=4),
     ],
     ids=str,
 )
@@ -144,10 +142,12 @@ def test_winograd_says_why_it_cannot_serve(conv):
             run(fastconv, which, conv, a, algorithm="winograd")
 
 
-@pytest.mark.parametrize(("m", "r"), [(4, 3), (3, 4)])
-def test_the_tolerance_of_winograd_comes_from_a_winograd_algorithm(m, r):
-    a, g, b = cook_toom(m, r)
+def test_the_tolerance_of_winograd_comes_from_a_winograd_algorithm():
+    a, g, b = cook_toom(4, 3)
     rng = np.random.default_rng(0)
-    taps, data = rng.standard_normal(r), rng.standard_normal(m + r - 1)
+    taps, data, outputs = (rng.standard_normal(size) for size in (3, 6, 4))
     want = np.correlate(data, taps, "valid")
     np.testing.assert_allclose(a @ ((g @ taps) * (b @ data)), want, rtol=0, atol=1e-12)
+    # And its transpose, for dL/dW.
+    want = np.correlate(data, outputs, "valid")
+    np.testing.assert_allclose(g.T @ ((a.T @ outputs) * (b @ data)), want, rtol=0, atol=1e-12)

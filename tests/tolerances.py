@@ -24,7 +24,11 @@ LAMBDA = 6
 UNIT = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
 
 
-def cook_toom(m, r, points=(0, 1, -1, 2, -2)):
+# Where src/kernels/winograd_tmpl.h interpolates, beside infinity.
+POINTS = (0, 0.75, -0.75, 1.5, -1.5)
+
+
+def cook_toom(m, r, points=POINTS):
     """The matrices A.T, G, B.T of F(m, r): m outputs of r taps, y = A.T @ ((G @ g) * (B.T @ d)).
 
     `points`, and infinity as the last, are where the polynomials are interpolated. A.T and G hold
@@ -43,28 +47,31 @@ def cook_toom(m, r, points=(0, 1, -1, 2, -2)):
     return a, g, b
 
 
-def winograd_growth(m, r):
-    """Largest growth of the rms of F(m x m, r x r)'s products over those of the direct sum.
+def winograd_growth(which, points=POINTS):
+    """Largest growth of the rms of the products of F(4x4, 3x3) over those of the direct sum.
 
     Let the operands have independent elements of variance 1. Along one axis product k then has
     the variance |G_k|**2 |B_k|**2, and output i adds A_ik**2 of it, where the direct sum adds r
     ones. In two dimensions the ratio of these variances is squared: it is the growth of the rms.
+    dL/dW is the transpose: dy goes through A, and G takes the products to the taps.
     """
-    a, g, b = cook_toom(m, r)
+    a, g, b = cook_toom(4, 3, points)
+    if which == "weight_grad":
+        a, g = g.T, a.T
     variance = (a**2) @ ((g**2).sum(axis=1) * (b**2).sum(axis=1))
-    return float(variance.max()) / r
+    return float(variance.max()) / g.shape[1]
 
 
-# (algorithm, pass): the growth of the products. Winograd is F(4x4, 3x3), and F(3x3, 4x4) for dW.
+# (algorithm, pass): the growth of the products.
+PASSES = ("forward", "input_grad", "weight_grad")
 GROWTH = {
-    **{("direct", which): 1.0 for which in ("forward", "input_grad", "weight_grad")},
-    **{("winograd", which): winograd_growth(4, 3) for which in ("forward", "input_grad")},
-    ("winograd", "weight_grad"): winograd_growth(3, 4),
+    **{("direct", which): 1.0 for which in PASSES},
+    **{("winograd", which): winograd_growth(which) for which in PASSES},
 }
 
 
-# What "auto" may choose, the least exact of it: with Winograd in the engine, that for float32.
-AUTO = {np.dtype(np.float32): "direct", np.dtype(np.float64): "direct"}
+# What "auto" may choose, the least exact of it.
+AUTO = {np.dtype(np.float32): "winograd", np.dtype(np.float64): "direct"}
 
 
 def tolerance(algorithm, which, dtype, length, scale):

@@ -20,6 +20,7 @@ from fastconv.axes cimport Axis, same_taps
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, point_row, source_group, tap_offset)
+from fastconv.geometry cimport Geometry
 from fastconv.plan cimport Plan, Tensor, many_vectors, panel_start
 
 # Tiles of the grad kernel from which on a packed panel of dy is used often enough.
@@ -36,7 +37,11 @@ cdef struct Job:
     char *grad                  # the result, and the first piece
     char *partials              # the other pieces
     char *threads
-    Py_ssize_t elements         # of the result
+
+
+cdef inline Py_ssize_t grad_elements(const Plan *plan) noexcept nogil:
+    cdef const Geometry *g = &plan.geometry
+    return g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
 
 
 cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
@@ -348,17 +353,33 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     restore_mode(mode)
 
 
-cdef void add_pieces(const Job *job, Py_ssize_t chunk) noexcept nogil:
-    cdef const Plan *plan = job.plan
+cdef void add_chunk(
+    const Plan *plan, char *grad, const char *partials, Py_ssize_t pieces, Py_ssize_t piece_bytes, Py_ssize_t chunk,
+) noexcept nogil:
     cdef unsigned long long mode = flush_denormals()
     cdef fastconv_add_args args
     cdef Py_ssize_t piece, start = chunk * SUM_CHUNK
-    args.count = min(SUM_CHUNK, job.elements - start)
-    args.sum = job.grad + start * plan.itemsize
-    for piece in range(1, plan.pieces):
-        args.term = piece_of(job, piece) + start * plan.itemsize
+    args.count = min(SUM_CHUNK, grad_elements(plan) - start)
+    args.sum = grad + start * plan.itemsize
+    for piece in range(pieces - 1):
+        args.term = partials + piece * piece_bytes + start * plan.itemsize
         plan.kernels.add(&args)
     restore_mode(mode)
+
+
+cdef void add_pieces(
+    const Plan *plan, char *grad, const char *partials, Py_ssize_t pieces, Py_ssize_t partial_bytes, int threads,
+) noexcept nogil:
+    """Add the partial sums, of all pieces after the first, to `grad`, in order."""
+    cdef Py_ssize_t chunk, chunks = (grad_elements(plan) + SUM_CHUNK - 1) // SUM_CHUNK
+    if pieces == 1:
+        return
+    if threads == 1:
+        for chunk in range(chunks):
+            add_chunk(plan, grad, partials, pieces, partial_bytes // (pieces - 1), chunk)
+    else:
+        for chunk in prange(chunks, num_threads=threads, schedule="static"):
+            add_chunk(plan, grad, partials, pieces, partial_bytes // (pieces - 1), chunk)
 
 
 cdef void run_weight_grad(
@@ -366,20 +387,14 @@ cdef void run_weight_grad(
 ) noexcept nogil:
     """Run a WEIGHT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
-    cdef Py_ssize_t task, chunks
+    cdef Py_ssize_t task
     job.plan, job.x, job.dy, job.grad = plan, x, dy, grad
     job.partials = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.partials + plan.partial_bytes
-    job.elements = (plan.geometry.kernel_height * plan.geometry.kernel_width
-                    * (plan.geometry.in_channels // plan.groups) * plan.out_total)
-    chunks = (job.elements + SUM_CHUNK - 1) // SUM_CHUNK if plan.pieces > 1 else 0
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):
             run_task(&job, task, 0)
-        for task in range(chunks):
-            add_pieces(&job, task)
     else:
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(&job, task, threadid())
-        for task in prange(chunks, num_threads=plan.threads, schedule="static"):
-            add_pieces(&job, task)
+    add_pieces(plan, grad, job.partials, plan.pieces, plan.partial_bytes, plan.threads)

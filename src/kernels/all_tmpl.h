@@ -20,6 +20,7 @@ static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
 #include "depthwise_tmpl.h"
 #include "depthwise_grad_tmpl.h"
 #include "copy_tmpl.h"
+#include "winograd_tmpl.h"
 
 /* Chains enough to hide the latency of an FMA: what the machine can do at the very best. */
 enum { K(chains) = 12 };

@@ -1,0 +1,55 @@
+# Winograd's algorithm: sizes of a call, and the tiles of its output.  See tiles.pyx.
+from fastconv._kernels cimport fastconv_winograd_args
+from fastconv.geometry cimport Geometry
+from fastconv.plan cimport Plan, Tensor
+
+# Points of interpolation along an axis: F(4, 3) has six, F(2, 3) the first four of them.
+cdef enum:
+    MOST_POINTS = 6
+    FEW_POINTS = 4
+    POINTS = 36                     # of a tile in two dimensions
+
+cdef struct Winograd:
+    const Plan *plan                # its axes, panels and slices of K hold here, too
+    int threads
+    Py_ssize_t row_tiles, column_tiles, tiles   # of an image along each axis, and of the batch
+    Py_ssize_t block_tiles, blocks
+    # Elements from tile to tile, and from one point to the next, of what the products read and make.
+    Py_ssize_t input_pitch, input_step      # transformed input
+    Py_ssize_t output_pitch, output_step    # products, or transformed dy
+    Py_ssize_t weights_step, unit_elements  # transformed weights of a panel, or their gradient
+    # Forward and dL/dx: panels of all groups, as many at a time as may be transformed; dL/dW: ranges of channels.
+    Py_ssize_t units, parts, shares, slice, slices
+    bint sliced                     # each slice of the weights is transformed when it is used, and once
+    Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
+    Py_ssize_t tasks
+    # Workspace, in bytes.
+    Py_ssize_t input_bytes, output_bytes, sums_bytes, slice_bytes, tile_bytes, scratch_bytes, thread_bytes
+    Py_ssize_t weights_bytes, partial_bytes, flag_bytes, workspace_bytes
+
+# Output positions of one tile along one axis, `step` apart, and the input position the first of them starts to read at.
+cdef struct Span:
+    Py_ssize_t first, count, points, step, position
+
+cdef struct Tile:
+    Py_ssize_t image
+    Span rows, columns
+
+# Why a call is not computed by Winograd's algorithm: what cannot be, then what does not pay.
+cdef enum Refusal:
+    SERVES
+    KERNEL_SIZE, STRIDED
+    DOUBLE, FEW_CHANNELS, COSTLY
+    NOT_ASKED
+
+cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil
+cdef Refusal cannot_serve(const Geometry *g) noexcept nogil
+cdef Refusal does_not_pay(const Plan *plan) noexcept nogil
+cdef void make_winograd(Winograd *w, const Plan *plan, int threads) noexcept nogil
+cdef void find_tiles(
+    const Winograd *w, Py_ssize_t block, Tile *tiles, Py_ssize_t *bounds) noexcept nogil
+cdef void tiles_of_point(
+    const Py_ssize_t *bounds, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
+cdef void read_tile(
+    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
+    char *scratch, fastconv_winograd_args *args) noexcept nogil

@@ -1,0 +1,307 @@
+"""Winograd's algorithm: whether it serves a call, the sizes it works with, and the tiles of the output.
+
+A tile is 4x4 outputs, which read 6x6 inputs, by F(4x4, 3x3).  What an axis has left over, one or two outputs,
+gets a tile of F(2, 3) along it, which has the first four of the six points, so that no product is wasted on
+outputs that are not there.  With a dilation, neighbours in a tile are that far apart.
+"""
+from fastconv._kernels cimport (
+    caches, fastconv_gather_args, fastconv_winograd_input4, fastconv_winograd_input6, fastconv_winograd_output6_grad)
+from fastconv.axes cimport Axis, ceil_div
+from fastconv.geometry cimport Geometry
+from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, useful_threads
+
+# Multiply-adds of vectors that take as long as transforming a vector of a tile, of weights, or of their gradient.
+cdef double TILE_COST = 500
+cdef double WEIGHT_COST = 170
+cdef double GRAD_COST = 300
+cdef double USUAL_BATCH = 4
+# Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
+cdef double WORTH_TRANSFORMING = 0.8
+# Most tiles of a block, forward and dL/dx, and most bytes, when they are transformed.
+cdef Py_ssize_t MOST_BYTES = 6 << 20
+cdef Py_ssize_t MOST_TILES = 96
+# dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
+cdef Py_ssize_t GRAD_TILES = 64
+cdef Py_ssize_t GRAD_RANGE = 128
+cdef Py_ssize_t MOST_PIECES = 16
+cdef Py_ssize_t PARTIAL_BYTES = 2 << 20
+# Transformed weights at a time: the input is transformed once more for each such part.
+cdef Py_ssize_t PART_BYTES = 10 << 20
+# Rows of K whose weights one task transforms.
+cdef Py_ssize_t SLICE = 32
+
+
+cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
+    return (size + 63) & ~(<Py_ssize_t> 63)
+
+
+cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
+    """Whole cache lines, an odd number: what lies so far apart does not fall on the same few places of a cache."""
+    cdef Py_ssize_t line = 64 // plan.itemsize
+    return (ceil_div(elements, line) | 1) * line
+
+
+cdef inline Py_ssize_t step_of(const Axis *axis) noexcept nogil:
+    return axis.tap_offset[1] - axis.tap_offset[0]
+
+
+cdef inline Py_ssize_t tiles_along(const Axis *axis) noexcept nogil:
+    """Tiles of an axis; every phase of a dilation is given as many."""
+    cdef Py_ssize_t step = step_of(axis)
+    return step * ceil_div(ceil_div(axis.out_size, step), 4)
+
+
+cdef bint find_span(const Axis *axis, Py_ssize_t index, Span *span) noexcept nogil:
+    """A tile along one axis; returns whether it has any output."""
+    cdef Py_ssize_t step = step_of(axis)
+    cdef Py_ssize_t tiles = ceil_div(ceil_div(axis.out_size, step), 4)
+    cdef Py_ssize_t phase = index // tiles, tile = index % tiles
+    span.step = step
+    span.first = phase + 4 * tile * step
+    span.count = min(ceil_div(axis.out_size - phase, step) - 4 * tile, 4)
+    span.points = MOST_POINTS if span.count > 2 else FEW_POINTS
+    span.position = span.first + axis.min_offset
+    return span.count > 0
+
+
+cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
+    """Why Winograd's algorithm cannot compute a call, whoever asks."""
+    if g.kernel_height != 3 or g.kernel_width != 3:
+        return KERNEL_SIZE
+    if g.stride_height != 1 or g.stride_width != 1:
+        return STRIDED
+    return SERVES
+
+
+cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
+    """Points of all tiles of an axis."""
+    cdef Py_ssize_t index, points = 0
+    cdef Span span
+    for index in range(tiles_along(axis)):
+        if find_span(axis, index, &span):
+            points += span.points
+    return points
+
+
+cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
+    """Why a plan that Winograd's algorithm could serve had better stay direct.
+
+    Counts multiply-adds of vectors.  Looks at one image, and takes the batch for one of a few: bits must depend
+    neither on the batch nor on the threads.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
+    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, winograd
+    if cannot_serve(&plan.geometry) != SERVES:
+        return cannot_serve(&plan.geometry)
+    if plan.itemsize == 8:
+        return DOUBLE
+    if plan.depthwise or plan.narrow or min(C, O) < lanes // 2:
+        return FEW_CHANNELS
+    if plan.op == WEIGHT_GRAD and plan.swapped:
+        products = O * ceil_div(C, lanes)
+    direct = 9 * products * plan.rows.extent * plan.columns.extent
+    if plan.trimmed:
+        direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
+    winograd = (
+        weights * points_along(&plan.rows) * points_along(&plan.columns)
+        + TILE_COST * (ceil_div(C, lanes) + ceil_div(O, lanes)) * tiles_along(&plan.rows) * tiles_along(&plan.columns)
+        + (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * weights / USUAL_BATCH)
+    return SERVES if winograd < WORTH_TRANSFORMING * direct else COSTLY
+
+
+cdef void size_products(Winograd *w) noexcept nogil:
+    """Forward and dL/dx: blocks of tiles, and parts of the weights."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most, tile
+    w.input_pitch = odd_lines(plan, plan.in_channels)
+    w.output_pitch = plan.panel
+    tile = POINTS * (w.input_pitch + w.output_pitch) * size
+    # What is transformed is written and read once for each panel: it may well exceed L2, where L3 follows.
+    most = caches().l2 * 3 // 2 // tile // rows * rows
+    most = min(max(most, 2 * rows), MOST_TILES, max(MOST_BYTES // tile, 1))
+    if w.threads > 1:
+        most = max(min(most, ceil_div(w.tiles, w.threads)), rows)
+    w.blocks = ceil_div(w.tiles, most)
+    if w.threads > 1 and w.tiles > rows * w.threads:        # no thread with one block more, where they are few
+        w.blocks = ceil_div(w.blocks, w.threads) * w.threads
+    w.block_tiles = ceil_div(w.tiles, w.blocks)
+    w.units = plan.groups * plan.panels
+    w.weights_step = odd_lines(plan, plan.in_channels * plan.panel)
+    w.unit_elements = POINTS * w.weights_step
+    w.parts = ceil_div(w.units, max(PART_BYTES // (w.unit_elements * size), 1))
+    w.slice = SLICE
+    # A single block is the only one to use its weights: they need never leave L2.
+    w.sliced = w.blocks == 1
+    w.slice_bytes = 0
+    w.weights_bytes = ceil_div(w.units, w.parts) * w.unit_elements * size
+    if w.sliced:
+        w.parts = 1
+        w.weights_bytes = 0
+        w.slice = max(caches().l2 // 2 // (POINTS * plan.panel * size), 16)
+        w.slice_bytes = POINTS * odd_lines(plan, w.slice * plan.panel) * size
+    w.slices = ceil_div(plan.in_channels, w.slice)
+    w.shares = choose_shares(w.blocks, w.units // w.parts, w.threads)
+    w.tasks = w.blocks * w.shares
+    w.flag_bytes = whole_lines(plan.images * sizeof(int))
+    w.sums_bytes = whole_lines(9 * w.slice * plan.panel * size)     # weights of a slice, before they are transformed
+
+
+cdef void size_sums(Winograd *w) noexcept nogil:
+    """dL/dW: blocks of tiles, pieces of them, and ranges of channels."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize, lanes = plan.kernels.lanes, most = GRAD_RANGE * 4 // size
+    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size)
+    w.blocks = ceil_div(w.tiles, GRAD_TILES)
+    w.block_tiles = ceil_div(w.tiles, w.blocks)
+    # Pieces are a part of the result, as blocks are; ranges are not.
+    w.pieces = max(min(MOST_PIECES, 1 + PARTIAL_BYTES // piece, ceil_div(w.blocks, 2)), 1)
+    # A single block is transformed once for all ranges of dy: then sums that stay in L2 cost little more.
+    if w.blocks == w.pieces:
+        most //= 2
+    w.in_ranges = ceil_div(plan.in_channels, most)
+    w.out_ranges = ceil_div(plan.out_channels, most)
+    while w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges and most > plan.kernels.grad_panel:
+        most //= 2
+        w.out_ranges = ceil_div(plan.out_channels, most)
+        if w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges:
+            w.in_ranges = ceil_div(plan.in_channels, most)
+    w.in_range = ceil_div(plan.in_channels, w.in_ranges)
+    w.out_range = ceil_div(ceil_div(plan.out_channels, w.out_ranges), lanes) * lanes
+    w.in_ranges = ceil_div(plan.in_channels, w.in_range)
+    w.out_ranges = ceil_div(plan.out_channels, w.out_range)
+    w.units = plan.groups * w.in_ranges * w.out_ranges
+    w.shares = choose_shares(w.pieces, w.units, w.threads)
+    w.tasks = w.pieces * w.shares
+    w.input_pitch = odd_lines(plan, w.in_range)
+    w.output_pitch = odd_lines(plan, w.out_range)
+    w.weights_step = odd_lines(plan, w.in_range * w.out_range)
+    w.sums_bytes = whole_lines(POINTS * w.weights_step * size)
+    w.partial_bytes = (w.pieces - 1) * piece
+
+
+cdef void make_winograd(Winograd *w, const Plan *plan, int threads) noexcept nogil:
+    """Fill `w`; its plan must outlive it."""
+    cdef Py_ssize_t size = plan.itemsize
+    w.plan = plan
+    w.threads = useful_threads(plan, threads)
+    w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
+    w.tiles = plan.images * w.row_tiles * w.column_tiles
+    w.pieces = w.parts = 1
+    w.sliced = False
+    w.partial_bytes = w.weights_bytes = w.slice_bytes = w.flag_bytes = 0
+    if plan.op == WEIGHT_GRAD:
+        size_sums(w)
+    else:
+        size_products(w)
+    w.threads = <int> min(w.threads, w.tasks)
+    w.input_step = odd_lines(plan, w.block_tiles * w.input_pitch)
+    w.output_step = odd_lines(plan, w.block_tiles * w.output_pitch)
+    w.input_bytes = POINTS * w.input_step * size
+    w.output_bytes = POINTS * w.output_step * size
+    w.tile_bytes = whole_lines(w.block_tiles * (sizeof(Tile) + 2 * sizeof(void *)))
+    w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
+    w.thread_bytes = (w.sums_bytes + w.input_bytes + w.output_bytes + w.slice_bytes + w.tile_bytes + w.scratch_bytes)
+    w.workspace_bytes = w.weights_bytes + w.partial_bytes + w.flag_bytes + w.threads * w.thread_bytes + 64
+
+
+cdef inline Py_ssize_t kind_of(const Tile *tile) noexcept nogil:
+    """Kinds in an order that makes the tiles of every point one stretch: see tiles_of_point."""
+    if tile.rows.points == MOST_POINTS:
+        return 1 if tile.columns.points == MOST_POINTS else 2
+    return 0 if tile.columns.points == MOST_POINTS else 3
+
+
+cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept nogil:
+    """The tile of this index, columns fastest, then rows, then images; returns whether it has any output."""
+    cdef Py_ssize_t line = index // w.column_tiles
+    tile.image = line // w.row_tiles
+    return (find_span(&w.plan.rows, line - tile.image * w.row_tiles, &tile.rows)
+            and find_span(&w.plan.columns, index - line * w.column_tiles, &tile.columns))
+
+
+cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tile *tiles, Py_ssize_t *bounds) noexcept nogil:
+    """The tiles of a block, kind by kind; `bounds` [5] says where each kind starts."""
+    cdef Py_ssize_t first = w.tiles * block // w.blocks, end = w.tiles * (block + 1) // w.blocks
+    cdef Py_ssize_t kind, index
+    cdef Py_ssize_t[4] place
+    cdef Tile tile
+    for kind in range(5):
+        bounds[kind] = 0
+    for index in range(first, end):
+        if find_tile(w, index, &tile):
+            bounds[kind_of(&tile) + 1] += 1
+    for kind in range(4):
+        place[kind] = bounds[kind]
+        bounds[kind + 1] += bounds[kind]
+    for index in range(first, end):
+        if find_tile(w, index, &tile):
+            kind = kind_of(&tile)
+            tiles[place[kind]] = tile
+            place[kind] += 1
+
+
+cdef void tiles_of_point(
+    const Py_ssize_t *bounds, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Those tiles of a block that have a point: [first, end)."""
+    first[0], end[0] = bounds[0], bounds[4]
+    if row >= FEW_POINTS:           # kinds 1 and 2
+        first[0], end[0] = bounds[1], bounds[3]
+    if column >= FEW_POINTS:        # kinds 0 and 1
+        end[0] = bounds[2]
+
+
+cdef void gather_tile(
+    const Winograd *w, const Tensor *x, Py_ssize_t channels, char *scratch, fastconv_winograd_args *args,
+) noexcept nogil:
+    """Copy what a tile reads to where its channels are dense: [6][6][channels]."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize, row
+    cdef fastconv_gather_args gather
+    gather.lead = gather.tail = gather.outer_stride = gather.outer_step = 0
+    gather.outer, gather.inner = 1, channels
+    gather.pixels = args.end_column - args.first_column
+    gather.column_stride, gather.inner_stride, gather.pixel_step = args.in_column, x.channel_stride, channels
+    for row in range(args.first_row, args.end_row):
+        gather.x = <const char *> args.in_ + size * (row * args.in_row + args.first_column * args.in_column)
+        gather.scratch = scratch + size * channels * (row * MOST_POINTS + args.first_column)
+        plan.kernels.gather(&gather)
+    args.in_ = scratch
+    args.in_row, args.in_column = MOST_POINTS * channels, channels
+
+
+cdef inline void clip(
+    const Span *span, bint of_output, Py_ssize_t size, Py_ssize_t *start, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Where a tile's operand starts along an axis, and which of its values exist."""
+    start[0], first[0], end[0] = span.first, 0, span.count
+    if not of_output:
+        start[0] = span.position
+        first[0] = min(ceil_div(max(-span.position, 0), span.step), span.points)
+        end[0] = max(min(ceil_div(size - span.position, span.step), span.points), first[0])
+
+
+cdef void read_tile(
+    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
+    char *scratch, fastconv_winograd_args *args,
+) noexcept nogil:
+    """Let `args` transform what a tile reads of x or, `of_output`, its own part of dy."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t row, column
+    clip(&tile.rows, of_output, plan.rows.in_size, &row, &args.first_row, &args.end_row)
+    clip(&tile.columns, of_output, plan.columns.in_size, &column, &args.first_column, &args.end_column)
+    args.rows, args.columns = fastconv_winograd_input6, fastconv_winograd_input6
+    if tile.rows.points == FEW_POINTS:
+        args.rows = fastconv_winograd_input4
+    if tile.columns.points == FEW_POINTS:
+        args.columns = fastconv_winograd_input4
+    if of_output:
+        args.rows += fastconv_winograd_output6_grad - fastconv_winograd_input6
+        args.columns += fastconv_winograd_output6_grad - fastconv_winograd_input6
+    args.channels = channels
+    args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride
+    args.in_ = x.data + plan.itemsize * (
+        tile.image * x.batch_stride + row * x.row_stride + column * x.column_stride + channel * x.channel_stride)
+    if x.channel_stride != 1:
+        gather_tile(w, x, channels, scratch, args)
+    args.out_rows, args.out_columns = tile.rows.points, tile.columns.points

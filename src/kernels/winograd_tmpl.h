@@ -1,0 +1,220 @@
+/* winograd: the transforms of F(4x4, 3x3) and F(2x2, 3x3), and their transposes, which make dL/dW.
+ *
+ * Each is a matrix along the rows and one along the columns.  The points of interpolation are 0, 3/4, -3/4, infinity,
+ * 3/2 and -3/2: the error is a fifth of that of 0, 1, -1, 2, -2 (docs/accuracy.md), and every constant but those
+ * of the weights is exact.  F(2x2, 3x3) has the first four points, and its input is scaled so that the weights
+ * transformed for six serve it, too. */
+#define POINT_A 0.75
+#define POINT_B 1.5
+#define SQUARE_A (POINT_A * POINT_A)
+#define SQUARE_B (POINT_B * POINT_B)
+#define SCALE_0 (1 / (SQUARE_A * SQUARE_B))
+#define SCALE_A (1 / (2 * SQUARE_A * (SQUARE_A - SQUARE_B)))
+#define SCALE_B (1 / (2 * SQUARE_B * (SQUARE_B - SQUARE_A)))
+
+static FASTCONV_INLINE VEC K(scaled)(double factor, VEC a) { return V(fma)(V(set1)((REAL)factor), a, V(zero)()); }
+static FASTCONV_INLINE VEC K(plus)(VEC a, double factor, VEC b) { return V(fma)(V(set1)((REAL)factor), b, a); }
+
+static FASTCONV_INLINE void K(winograd_input6)(const VEC *d, VEC *v) {
+    const VEC even_a = K(plus)(d[4], -SQUARE_B, d[2]), odd_a = K(plus)(d[3], -SQUARE_B, d[1]);
+    const VEC even_b = K(plus)(d[4], -SQUARE_A, d[2]), odd_b = K(plus)(d[3], -SQUARE_A, d[1]);
+    v[0] = K(plus)(K(plus)(d[4], -(SQUARE_A + SQUARE_B), d[2]), SQUARE_A * SQUARE_B, d[0]);
+    v[1] = K(plus)(even_a, POINT_A, odd_a);
+    v[2] = K(plus)(even_a, -POINT_A, odd_a);
+    v[3] = K(plus)(K(plus)(d[5], -(SQUARE_A + SQUARE_B), d[3]), SQUARE_A * SQUARE_B, d[1]);
+    v[4] = K(plus)(even_b, POINT_B, odd_b);
+    v[5] = K(plus)(even_b, -POINT_B, odd_b);
+}
+
+static FASTCONV_INLINE void K(winograd_input4)(const VEC *d, VEC *v) {
+    const VEC even = K(scaled)(SQUARE_A - SQUARE_B, d[2]);
+    v[0] = K(plus)(K(scaled)(SQUARE_A * SQUARE_B, d[0]), -SQUARE_B, d[2]);
+    v[1] = K(plus)(even, POINT_A * (SQUARE_A - SQUARE_B), d[1]);
+    v[2] = K(plus)(even, -POINT_A * (SQUARE_A - SQUARE_B), d[1]);
+    v[3] = K(plus)(d[3], -SQUARE_A, d[1]);
+}
+
+static FASTCONV_INLINE void K(winograd_output6)(const VEC *m, VEC *y) {
+    const VEC even_a = V(add)(m[1], m[2]), odd_a = K(plus)(m[1], -1, m[2]);
+    const VEC even_b = V(add)(m[4], m[5]), odd_b = K(plus)(m[4], -1, m[5]);
+    y[0] = V(add)(V(add)(m[0], even_a), even_b);
+    y[1] = K(plus)(K(scaled)(POINT_A, odd_a), POINT_B, odd_b);
+    y[2] = K(plus)(K(scaled)(SQUARE_A, even_a), SQUARE_B, even_b);
+    y[3] = K(plus)(K(plus)(m[3], POINT_A * SQUARE_A, odd_a), POINT_B * SQUARE_B, odd_b);
+}
+
+static FASTCONV_INLINE void K(winograd_output4)(const VEC *m, VEC *y) {
+    y[0] = V(add)(m[0], V(add)(m[1], m[2]));
+    y[1] = K(plus)(m[3], POINT_A, K(plus)(m[1], -1, m[2]));
+}
+
+static FASTCONV_INLINE void K(winograd_output6_grad)(const VEC *y, VEC *m) {
+    const VEC even_a = K(plus)(y[0], SQUARE_A, y[2]), even_b = K(plus)(y[0], SQUARE_B, y[2]);
+    const VEC odd_a = K(plus)(K(scaled)(POINT_A, y[1]), POINT_A * SQUARE_A, y[3]);
+    const VEC odd_b = K(plus)(K(scaled)(POINT_B, y[1]), POINT_B * SQUARE_B, y[3]);
+    m[0] = y[0];
+    m[1] = V(add)(even_a, odd_a);
+    m[2] = K(plus)(even_a, -1, odd_a);
+    m[3] = y[3];
+    m[4] = V(add)(even_b, odd_b);
+    m[5] = K(plus)(even_b, -1, odd_b);
+}
+
+static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
+    m[0] = y[0];
+    m[1] = K(plus)(y[0], POINT_A, y[1]);
+    m[2] = K(plus)(y[0], -POINT_A, y[1]);
+    m[3] = y[1];
+}
+
+static FASTCONV_INLINE void K(winograd_weights)(const VEC *g, VEC *u) {
+    const VEC even_a = K(plus)(K(scaled)(SCALE_A, g[0]), SCALE_A * SQUARE_A, g[2]);
+    const VEC even_b = K(plus)(K(scaled)(SCALE_B, g[0]), SCALE_B * SQUARE_B, g[2]);
+    u[0] = K(scaled)(SCALE_0, g[0]);
+    u[1] = K(plus)(even_a, SCALE_A * POINT_A, g[1]);
+    u[2] = K(plus)(even_a, -SCALE_A * POINT_A, g[1]);
+    u[3] = g[2];
+    u[4] = K(plus)(even_b, SCALE_B * POINT_B, g[1]);
+    u[5] = K(plus)(even_b, -SCALE_B * POINT_B, g[1]);
+}
+
+static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
+    const VEC even_a = V(add)(u[1], u[2]), odd_a = K(plus)(u[1], -1, u[2]);
+    const VEC even_b = V(add)(u[4], u[5]), odd_b = K(plus)(u[4], -1, u[5]);
+    g[0] = K(plus)(K(plus)(K(scaled)(SCALE_0, u[0]), SCALE_A, even_a), SCALE_B, even_b);
+    g[1] = K(plus)(K(scaled)(SCALE_A * POINT_A, odd_a), SCALE_B * POINT_B, odd_b);
+    g[2] = K(plus)(K(plus)(u[3], SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
+}
+
+/* Lines of vectors to be transformed, `step` elements from one value to the next, `line` from line to line. */
+typedef struct {
+    const REAL *in;
+    ptrdiff_t in_step, in_line, in_vector;
+    REAL *out;
+    ptrdiff_t out_step, out_line, out_vector;
+    ptrdiff_t lines, vectors;
+    int last;                         /* of the two: adds the bias, and looks whether the results are finite */
+    VEC bias[4], check;
+} K(winograd_lines);
+
+static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*transform)(const VEC *, VEC *),
+                                              const int size, const int results) {
+    const REAL *in = given->in;
+    REAL *out = given->out;
+    const ptrdiff_t in_step = given->in_step, in_line = given->in_line;
+    const ptrdiff_t out_step = given->out_step, out_line = given->out_line;
+    const ptrdiff_t lines = given->lines, vectors = given->vectors;
+    const int last = results < size && given->last;
+    VEC check = V(zero)();
+    for (ptrdiff_t v = 0; v < vectors; v++, in += given->in_vector, out += given->out_vector) {
+        const VEC bias = given->bias[v];
+        for (ptrdiff_t l = 0; l < lines; l++) {
+            VEC from[6], to[6];
+            FASTCONV_UNROLL
+            for (int i = 0; i < size; i++) from[i] = V(load)(in + l * in_line + i * in_step);
+            transform(from, to);
+            if (last) {
+                FASTCONV_UNROLL
+                for (int i = 0; i < results; i++) {
+                    to[i] = V(add)(to[i], bias);
+                    check = V(fma)(to[i], V(zero)(), check);
+                }
+            }
+            FASTCONV_UNROLL
+            for (int i = 0; i < results; i++) V(store)(out + l * out_line + i * out_step, to[i]);
+        }
+    }
+    given->check = check;
+}
+
+#define TRANSFORM(name, size, results) static FASTCONV_NOINLINE void K(name##_lines)(K(winograd_lines) *lines) { K(winograd_apply)(lines, K(name), size, results); }
+#include "winograd.def"
+#undef TRANSFORM
+static const struct {
+    void (*apply)(K(winograd_lines) *);
+    int size, results;
+} K(winograd_transforms)[] = {
+#define TRANSFORM(name, size, results) {K(name##_lines), size, results},
+#include "winograd.def"
+#undef TRANSFORM
+};
+
+/* A tile of some vectors is a frame of [6][6] vectors, one after the other, in memory of the kernel's own. */
+enum { K(winograd_frame_size) = 36 * LANES };
+
+/* What lies inside, and zeros around it. */
+static FASTCONV_NOINLINE void K(winograd_fill)(const fastconv_winograd_args *args, ptrdiff_t channel, int lanes,
+                                               REAL *frame) {
+    const REAL *in = (const REAL *)args->in + channel;
+    for (ptrdiff_t i = 0; i < 36; i++) V(store)(frame + i * LANES, V(zero)());
+    for (ptrdiff_t i = args->first_row; i < args->end_row; i++)
+        for (ptrdiff_t j = args->first_column; j < args->end_column; j++)
+            V(store)(frame + (6 * i + j) * LANES, K(load_up_to)(in + i * args->in_row + j * args->in_column, lanes));
+}
+
+static FASTCONV_NOINLINE void K(winograd_empty)(const fastconv_winograd_args *args, ptrdiff_t channel, int lanes,
+                                                const REAL *frame) {
+    REAL *out = (REAL *)args->out + channel;
+    for (ptrdiff_t i = 0; i < args->out_rows; i++)
+        for (ptrdiff_t j = 0; j < args->out_columns; j++)
+            K(store_up_to)(out + i * args->out_row + j * args->out_column, V(load)(frame + (6 * i + j) * LANES), lanes);
+}
+
+static void K(winograd)(const fastconv_winograd_args *args) {
+    const int rows = K(winograd_transforms)[args->rows].size, columns = K(winograd_transforms)[args->columns].size;
+    const int inside = args->first_row == 0 && args->first_column == 0 && args->end_row == rows && args->end_column == columns;
+    const int whole = args->out_columns == K(winograd_transforms)[args->columns].results;
+    FASTCONV_ALIGN(64) REAL frame[4 * K(winograd_frame_size)], between[4 * K(winograd_frame_size)];
+    VEC check = V(zero)();
+    assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
+    assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
+
+    for (ptrdiff_t n = 0; n < args->channels; n += 4 * LANES) {
+        const ptrdiff_t left = args->channels - n, vectors = left < 4 * LANES ? (left + LANES - 1) / LANES : 4;
+        const int full = left >= vectors * LANES;
+        K(winograd_lines) down, across;
+        down.in = (const REAL *)args->in + n, down.in_vector = LANES;
+        down.in_step = args->in_row, down.in_line = args->in_column;
+        if (!inside || !full) {
+            for (ptrdiff_t v = 0; v < vectors; v++)
+                K(winograd_fill)(args, n + v * LANES, left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES,
+                                 frame + v * K(winograd_frame_size));
+            down.in = frame, down.in_vector = K(winograd_frame_size);
+            down.in_step = 6 * LANES, down.in_line = LANES;
+        }
+        down.out = between, down.out_vector = K(winograd_frame_size);
+        down.out_step = 6 * LANES, down.out_line = LANES;
+        down.lines = columns, down.vectors = vectors, down.last = 0;
+        for (ptrdiff_t v = 0; v < vectors; v++) {
+            down.bias[v] = across.bias[v] = V(zero)();
+            if (args->bias)
+                across.bias[v] = K(load_up_to)((const REAL *)args->bias + n + v * LANES,
+                                               left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES);
+        }
+        K(winograd_transforms)[args->rows].apply(&down);
+
+        across.in = between, across.in_vector = K(winograd_frame_size);
+        across.in_step = LANES, across.in_line = 6 * LANES;
+        across.out = frame, across.out_vector = K(winograd_frame_size);
+        across.out_step = LANES, across.out_line = 6 * LANES;
+        if (whole && full) {
+            across.out = (REAL *)args->out + n, across.out_vector = LANES;
+            across.out_step = args->out_column, across.out_line = args->out_row;
+        }
+        across.lines = args->out_rows, across.vectors = vectors, across.last = 1;
+        K(winograd_transforms)[args->columns].apply(&across);
+        check = V(add)(check, across.check);
+        if (!(whole && full))
+            for (ptrdiff_t v = 0; v < vectors; v++)
+                K(winograd_empty)(args, n + v * LANES, left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES,
+                                  frame + v * K(winograd_frame_size));
+    }
+    if (!K(all_zero)(check)) *args->finite = 0;
+}
+#undef POINT_A
+#undef POINT_B
+#undef SQUARE_A
+#undef SQUARE_B
+#undef SCALE_0
+#undef SCALE_A
+#undef SCALE_B

@@ -1,0 +1,98 @@
+"""The kernel winograd against its formula: see kernel_cases.py."""
+
+import itertools
+
+import numpy as np
+from kernel_sizes import around_vectors, case
+from tolerances import POINTS, cook_toom
+
+
+def winograd_matrices():
+    """The matrices of src/kernels/winograd.def in its order, from those of F(4, 3)."""
+    a, g, b = cook_toom(4, 3)
+    order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: the first four points are those of F(2, 3)
+    a, g, b = a[:, order], g[order], b[order]
+    few = [0, 1, 2, 3]
+    a2, g2, b2 = cook_toom(2, 3, POINTS[:3])
+    # F(2, 3) uses the weights transformed for six points: the difference goes to its input.
+    scale = g2[:, 0] / np.where(g[few, 0], g[few, 0], 1) + (g[few, 0] == 0)
+    b2 = np.round(b2 * scale[:, None] * 2**12) / 2**12  # exactly what it should be
+    return {
+        "winograd_input6": b, "winograd_input4": b2, "winograd_output6": a, "winograd_output4": a2,
+        "winograd_output6_grad": a.T, "winograd_output4_grad": a2.T, "winograd_weights": g,
+        "winograd_weights_grad": g.T,
+    }  # fmt: skip
+
+
+WINOGRAD = winograd_matrices()
+
+
+def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
+    """`cut`: rows and columns of the input before and after what exists, and results not wanted."""
+    down, across = WINOGRAD[rows], WINOGRAD[columns]
+    last = across.shape[0] < across.shape[1]  # of the transforms: adds the bias, looks at results
+    bias = bias and last
+    first, end, unwanted = cut
+    x = call.values(down.shape[1], across.shape[1], channels)
+    if special is not None:
+        x.ravel()[special[0] % x.size] = special[1]
+    inside = slice(first, x.shape[0] - end), slice(first, x.shape[1] - end)
+    source = x[inside]
+    whole = np.zeros(x.shape)
+    whole[inside] = source
+    added = call.values(channels)
+    factor = np.einsum("ia,jb->ijab", down, across)[..., None]
+    with np.errstate(invalid="ignore"):  # what has no factor is not multiplied by zero, either
+        want = np.where(factor == 0, 0, factor * whole).sum(axis=(2, 3))
+    want_finite = finite
+    if last and not np.isfinite(want).all():
+        want_finite = 0
+    want = want[: down.shape[0] - unwanted, : across.shape[0] - unwanted]
+    if bias:
+        want = want + added
+    operand = call.rows(source.reshape(-1, channels))
+    in_column, in_row = operand.stride, source.shape[1] * operand.stride
+    exact = "weights" not in rows + columns
+    flat = want.reshape(-1, channels)
+    out = call.output(call.unread(*flat.shape), flat, x.shape[0] * x.shape[1] + 1, exact)
+    flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
+    return call(
+        "winograd",
+        out,
+        rows=list(WINOGRAD).index(rows),
+        columns=list(WINOGRAD).index(columns),
+        channels=channels,
+        **{"in": operand.address - call.bytes(first * (in_row + in_column))},
+        in_row=in_row,
+        in_column=in_column,
+        first_row=first,
+        end_row=x.shape[0] - end,
+        first_column=first,
+        end_column=x.shape[1] - end,
+        out=out.address,
+        out_row=want.shape[1] * out.stride,
+        out_column=out.stride,
+        out_rows=want.shape[0],
+        out_columns=want.shape[1],
+        bias=call.line(added) if bias else None,
+        finite=flag.address,
+    )
+
+
+def winograd_cases(table):
+    cuts = itertools.cycle([(0, 0, 0), (1, 0, 0), (0, 1, 1), (1, 1, 0), (0, 0, 1)])
+    bias = itertools.cycle((False, True, True))
+    pairs = [(name, name) for name in WINOGRAD]
+    for kind in ("input{}", "output{}", "output{}_grad"):  # at the ends of an image
+        few, many = (f"winograd_{kind.format(points)}" for points in (4, 6))
+        pairs += [(few, many), (many, few)]
+    sizes = around_vectors(table["lanes"], 6 * table["lanes"])
+    for (rows, columns), channels in itertools.product(pairs, sizes):
+        yield case(rows=rows, columns=columns, channels=channels, cut=next(cuts), bias=next(bias))
+    last = {"channels": table["lanes"] + 1, "cut": (0, 0, 0), "bias": False}
+    for place, name in itertools.product(
+        range(0, 36 * (table["lanes"] + 1), 7), ("winograd_output4", "winograd_output6")
+    ):
+        special = place, (np.nan, np.inf, -np.inf)[place % 3]
+        yield case(rows=name, columns=name, special=special, **last)
+    yield case(rows=name, columns=name, finite=0, **last)
