@@ -55,7 +55,10 @@ ISA_FLAGS = {
 # Nothing here throws, and tables of how to unwind are a thirtieth of a wheel.
 SMALL_FLAGS = ["-fvisibility=hidden"] + ([] if DEBUG else ["-fno-asynchronous-unwind-tables"])
 # Modules that no computation goes through.
-COLD_MODULES = {f"fastconv.{name}" for name in ("call_cost", "compiler", "explanation", "threads")}
+COLD_MODULES = {
+    f"fastconv.{name}"
+    for name in ("call_cost", "choice", "compiler", "explanation", "packing", "threads")
+}
 COMMON_FLAGS = {
     "unix": ["-std=c11", "-O3", "-fPIC", *SMALL_FLAGS] + ([] if DEBUG else ["-DNDEBUG"]),
     "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),

@@ -16,16 +16,12 @@ include/fastconv.h offer the same to C.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastconv.choice import get_default_algorithm, set_default_algorithm
 from fastconv.config import __version__, get_include, show_config
-from fastconv.functional import (
-    conv2d,
-    conv2d_input_grad,
-    conv2d_weight_grad,
-    get_default_algorithm,
-    set_default_algorithm,
-)
+from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
+from fastconv.packing import PackedWeights, pack
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conv2D",
+    "PackedWeights",
     "__version__",
     "conv2d",
     "conv2d_input_grad",
@@ -46,6 +43,7 @@ __all__ = [
     "get_include",
     "get_num_threads",
     "num_threads",
+    "pack",
     "reference",
     "set_default_algorithm",
     "set_num_threads",

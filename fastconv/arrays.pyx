@@ -46,6 +46,7 @@ cdef bint open_view(View view, object array) except -1:
             strides[i] = stride // size
         dense *= view.shape[i]
     view.tensor.data = <char *> view.buffer.buf
+    view.tensor.prepared = NULL
     view.tensor.batch_stride, view.tensor.row_stride = strides[0], strides[1]
     view.tensor.column_stride, view.tensor.channel_stride = strides[2], strides[3]
     return bits & <size_t> (size - 1) == 0

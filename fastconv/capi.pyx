@@ -130,6 +130,7 @@ cdef void dense(
 ) noexcept nogil:
     """A C-contiguous array."""
     tensor.data = <char *> data
+    tensor.prepared = NULL
     tensor.channel_stride = 1
     tensor.column_stride = channels
     tensor.row_stride = width * channels

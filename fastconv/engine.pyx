@@ -51,7 +51,7 @@ cdef Refusal make_plans(
     if algorithm != DIRECT:
         refusal = SERVES if forced else does_not_pay(plan)
     if refusal == SERVES:
-        make_winograd(w, plan, threads)
+        make_winograd(w, plan, second, threads, False)
     return refusal
 
 

@@ -8,8 +8,8 @@ from libc.stdlib cimport free, malloc
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
 from fastconv.axes cimport axis_entries
+from fastconv.choice cimport need_algorithm, read_algorithm, refusal_text
 from fastconv.engine cimport Algorithm, make_plans
-from fastconv.functional cimport need_algorithm, read_algorithm, refusal_text
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count
@@ -71,6 +71,7 @@ class Explanation:
 cdef void dense(Tensor *tensor, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels) noexcept:
     """Strides of a C-contiguous array; explain looks at no data."""
     tensor.data = NULL
+    tensor.prepared = NULL
     tensor.channel_stride = 1
     tensor.column_stride = channels
     tensor.row_stride = width * channels

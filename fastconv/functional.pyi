@@ -4,6 +4,7 @@ import numpy
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._typing import Algorithm, Padding, Pair, Shape
+from fastconv.packing import PackedWeights
 
 # What `out` is, the result is.
 _Out = TypeVar("_Out", bound=NDArray[numpy.float32 | numpy.float64])
@@ -28,7 +29,7 @@ def conv2d(
 @overload
 def conv2d(
     x: NDArray[numpy.float64],
-    w: ArrayLike,
+    w: ArrayLike | PackedWeights,
     bias: ArrayLike | None = None,
     *,
     stride: Pair = 1,
@@ -54,7 +55,7 @@ def conv2d(
 @overload
 def conv2d(
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedWeights,
     bias: ArrayLike | None = None,
     *,
     stride: Pair = 1,
@@ -67,7 +68,7 @@ def conv2d(
 @overload
 def conv2d(
     x: ArrayLike,
-    w: ArrayLike,
+    w: ArrayLike | PackedWeights,
     bias: ArrayLike | None = None,
     *,
     stride: Pair = 1,

@@ -1,99 +1,16 @@
 """The three passes as functions of arrays: arguments are checked here, once, and then trusted."""
-import os
-
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 import numpy
 
 from fastconv.arrays cimport View, check_output, is_dense, make_output, open_arrays
-from fastconv.engine cimport AUTO, DIRECT, WINOGRAD, Algorithm, default_algorithm, execute, is_empty, set_default
+from fastconv.choice cimport need_algorithm, read_algorithm
+from fastconv.engine cimport Algorithm, execute, is_empty
 from fastconv.geometry cimport (
     Geometry, Options, read_input_shape, read_options, read_pair, resolve_geometry)
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op
+from fastconv.packing cimport PackedWeights
 from fastconv.threads cimport thread_count
-from fastconv.tiles cimport COSTLY, DOUBLE, FEW_CHANNELS, KERNEL_SIZE, SERVES, STRIDED, Refusal, cannot_serve
-
-ALGORITHMS = ("auto", "direct", "winograd")
-
-
-cdef Algorithm read_algorithm(object algorithm, str name="algorithm") except *:
-    if algorithm == "auto":
-        return AUTO
-    if algorithm == "direct":
-        return DIRECT
-    if algorithm == "winograd":
-        return WINOGRAD
-    problem = f"{name} must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}"
-    raise ValueError(problem) if isinstance(algorithm, str) else TypeError(problem)
-
-
-cdef str refusal_text(Refusal refusal):
-    """Why Winograd's algorithm does not compute a call, as the end of a sentence."""
-    if refusal == KERNEL_SIZE:
-        return "it is for kernels of 3 by 3 only"
-    if refusal == STRIDED:
-        return "it is for a stride of 1 only"
-    if refusal == DOUBLE:
-        return "float64 is for every digit: only if named"
-    if refusal == FEW_CHANNELS:
-        return "too few channels a group"
-    if refusal == COSTLY:
-        return "its transforms would cost more than the products they save"
-    return "the direct sum was asked for"
-
-
-cdef int need_algorithm(Algorithm algorithm, const Geometry *g) except -1:
-    """An algorithm that is named must be able to serve the call."""
-    if algorithm == WINOGRAD and cannot_serve(g) != SERVES:
-        raise ValueError("algorithm must be able to serve the call, and Winograd's is not: "
-                         f"{refusal_text(cannot_serve(g))}, got 'winograd'")
-    return 0
-
-
-def get_default_algorithm():
-    """How calls that say ``algorithm="auto"`` compute.
-
-    Returns
-    -------
-    {"auto", "direct", "winograd"}
-        What `set_default_algorithm` or the environment variable FASTCONV_ALGORITHM said last; at first "auto".
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> fastconv.get_default_algorithm()
-    'auto'
-    """
-    return ALGORITHMS[default_algorithm()]
-
-
-def set_default_algorithm(algorithm):
-    """Let every call that says ``algorithm="auto"``, from now on and in every thread, compute this way.
-
-    The environment variable FASTCONV_ALGORITHM says it for a process before it starts.  Calls from C with
-    FASTCONV_AUTO follow, too.
-
-    Parameters
-    ----------
-    algorithm : {"auto", "direct", "winograd"}
-        "auto" chooses by a model of the time that each would take; "direct" keeps to the direct sum, and to its
-        rounding error; "winograd" prefers Winograd's algorithm wherever it can serve, float64 included.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `algorithm` is none of these.
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> fastconv.set_default_algorithm("direct")
-    >>> fastconv.explain((1, 56, 56, 64), (3, 3, 64, 64), padding=1).algorithm
-    'direct'
-    >>> fastconv.set_default_algorithm("auto")
-    """
-    set_default(read_algorithm(algorithm))
-
 
 cdef int need_image(View view, str name, str axes) except -1:
     if view.axes != 3 and view.axes != 4:
@@ -168,8 +85,8 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
     ----------
     x : array_like, shape (N, H, W, C) or (H, W, C)
         Images, any memory layout.
-    w : array_like, shape (KH, KW, C // groups, O)
-        Filters.
+    w : array_like, shape (KH, KW, C // groups, O), or PackedWeights
+        Filters, as they are or as `pack` prepared them.
     bias : array_like, shape (O,), optional
         Added to every pixel.
     stride, dilation : int or pair of int, default 1
@@ -225,14 +142,19 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
     cdef Options options
     cdef Geometry g
     cdef View xv, wv, bv
+    cdef PackedWeights packed = None
     cdef list views = []
     cdef tuple shape
     cdef int dtype
     cdef Algorithm chosen
     read_options(&options, stride, padding, dilation, groups)
     chosen = read_algorithm(algorithm)
+    if type(w) is PackedWeights:
+        packed, w = w, (<PackedWeights> w).array
     dtype = open_arrays(("x", "w", "bias"), (x, w, bias), views)
     xv, wv, bv = views
+    if packed is not None and packed.prepared.dtype == dtype:
+        wv.tensor.prepared = &packed.prepared
     need_image(xv, "x", "H, W, C")
     g.batch, g.in_height, g.in_width, g.in_channels = xv.shape[0], xv.shape[1], xv.shape[2], xv.shape[3]
     need_weights(wv, &g, options.groups)
@@ -398,6 +320,3 @@ def conv2d_weight_grad(
     need_output_grad(dyv, &g, xv.axes)
     shape = (g.kernel_height, g.kernel_width, g.in_channels // g.groups, g.out_channels)
     return compute(WEIGHT_GRAD, &g, dtype, xv, dyv, None, shape, out, (x, dy), chosen)
-
-
-set_default(read_algorithm(os.environ.get("FASTCONV_ALGORITHM") or "auto", "FASTCONV_ALGORITHM"))

@@ -15,6 +15,7 @@ import numpy
 
 from fastconv import geometry
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
+from fastconv.packing import PackedWeights, pack
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -74,6 +75,8 @@ class Conv2D:
     in_channels, out_channels, groups : int
     kernel_size, stride, dilation : pair of int
     padding : ``((top, bottom), (left, right))`` or "same"
+    training : bool
+        Whether the weight is expected to change between calls; see `eval` and `train`.
 
     Raises
     ------
@@ -175,7 +178,58 @@ class Conv2D:
         self.bias: NDArray[Any] | None = numpy.zeros(self.out_channels, real) if bias else None
         self.weight_grad: NDArray[Any] | None = None
         self.bias_grad: NDArray[Any] | None = None
+        self.training = True
         self._input: NDArray[Any] | None = None
+        self._packed: PackedWeights | None = None
+
+    def train(self, mode: bool = True) -> Conv2D:
+        """Expect the weight to change between calls, as at first; ``train(False)`` is `eval`.
+
+        Parameters
+        ----------
+        mode : bool
+
+        Returns
+        -------
+        Conv2D
+            The layer itself.
+
+        Examples
+        --------
+        >>> import fastconv
+        >>> fastconv.Conv2D(3, 16, 3).eval().train().training
+        True
+        """
+        self.training = bool(mode)
+        self._packed = None
+        return self
+
+    def eval(self) -> Conv2D:
+        """Expect the weight to stay: prepare it once, as `fastconv.pack` does, and use that.
+
+        A `weight` that is replaced or written all the same is noticed: each `forward` compares it
+        with what was prepared, byte for byte (a fraction of what preparing takes), and prepares it
+        again if it differs.  Results have the same bits in both modes; `backward` works in both.
+
+        Returns
+        -------
+        Conv2D
+            The layer itself.
+
+        See Also
+        --------
+        fastconv.pack : for weights that nobody can change, without the comparison.
+
+        Examples
+        --------
+        >>> import numpy, fastconv
+        >>> layer = fastconv.Conv2D(64, 64, 3, padding="same").eval()
+        >>> y = layer(numpy.ones((1, 28, 28, 64), numpy.float32))
+        >>> layer.weight *= 2
+        >>> numpy.allclose(layer(numpy.ones((1, 28, 28, 64), numpy.float32)), 2 * y)
+        True
+        """
+        return self.train(False)
 
     def forward(self, x: ArrayLike) -> NDArray[Any]:
         """Convolve `x`, and keep a reference to it for `backward`.
@@ -203,7 +257,7 @@ class Conv2D:
         (8, 14, 14, 16)
         """
         kept = _as_array(x)
-        y = conv2d(kept, self.weight, self.bias, **self._geometry())
+        y = conv2d(kept, self._weight_to_use(), self.bias, **self._geometry())
         self._input = kept
         return y
 
@@ -265,6 +319,14 @@ class Conv2D:
             self.bias_grad = _sum_pixels(h).astype(self.bias.dtype, copy=False)
         return dx
 
+    def _weight_to_use(self) -> NDArray[Any] | PackedWeights:
+        """Return the weight, prepared where it is expected to stay."""
+        if self.training:
+            return self.weight
+        if self._packed is None or not self._packed.holds(self.weight):
+            self._packed = pack(self.weight, **self._geometry())
+        return self._packed
+
     def _geometry(self) -> dict[str, Any]:
         """Return the keyword arguments that every function of `fastconv.functional` takes."""
         return {
@@ -275,8 +337,8 @@ class Conv2D:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: all but the input kept for `backward`."""
-        return {**self.__dict__, "_input": None}
+        """Return what is pickled: all but the input of `backward` and what can be made again."""
+        return {**self.__dict__, "_input": None, "_packed": None}
 
     def __repr__(self) -> str:
         """Return the call that makes such a layer, with every argument that is no default."""

@@ -8,10 +8,20 @@ cdef enum Op:
     INPUT_GRAD
     WEIGHT_GRAD
 
+# Weights of a forward pass, prepared beforehand: see packing.pyx.
+cdef struct Prepared:
+    const fastconv_kernels *kernels
+    int dtype
+    Py_ssize_t groups, panels
+    bint narrow, finite
+    char *packed                    # every panel as the direct sum has it, or NULL
+    char *transformed               # every panel as Winograd's algorithm has it, or NULL
+
 # An NHWC array (or HWIO weights: batch is the kernel row, row the kernel column, and so on), strides in elements.
 cdef struct Tensor:
     char *data
     Py_ssize_t batch_stride, row_stride, column_stride, channel_stride
+    const Prepared *prepared        # of weights, or NULL
 
 cdef struct Plan:
     Geometry geometry
@@ -49,6 +59,7 @@ cdef struct Plan:
     bint packed                     # panels are packed before the first block, a part of them at a time
     Py_ssize_t parts
     bint weights_in_place           # panels are read as they stand
+    const Prepared *prepared        # the weights as they are needed, or NULL
     # Tasks: (block or piece) x (share of the panels).
     bint swapped                    # weight_grad: vectors along the runs, not along the output channels
     Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads
@@ -65,3 +76,4 @@ cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil
+cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil

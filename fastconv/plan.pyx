@@ -102,6 +102,25 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
 
 
+cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil:
+    """Of all panels, packed."""
+    return plan.units * whole_lines(
+        plan.rows.taps * plan.columns.taps * plan.in_channels * plan.panel * plan.itemsize)
+
+
+cdef void use_prepared(Plan *plan, const Tensor *weights) noexcept nogil:
+    """Take weights that were packed beforehand, if that was for a plan like this one."""
+    cdef const Prepared *given = weights.prepared
+    plan.prepared = NULL
+    if (given != NULL and plan.op == FORWARD and given.packed != NULL and given.kernels == plan.kernels
+            and given.groups == plan.groups and given.panels == plan.panels and given.narrow == plan.narrow):
+        plan.prepared = given
+        plan.packed = True
+        plan.weights_in_place = False
+        plan.parts = 1
+        plan.packed_bytes = 0
+
+
 cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes
     cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels, unit_bytes
@@ -139,6 +158,7 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     if plan.packed:
         plan.parts = ceil_div(plan.units, max(MOST_PACKED // max(unit_bytes, 1), 1))
         plan.packed_bytes = ceil_div(plan.units, plan.parts) * unit_bytes
+    use_prepared(plan, weights)
 
 
 cdef void choose_vectors(Plan *plan) noexcept nogil:
@@ -431,6 +451,7 @@ cdef void make_plan(
                 plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)
     choose_blocks(plan, pixels, scratch)
     if plan.depthwise:
+        plan.prepared = NULL
         plan.panels = 1
         plan.vectors = ceil_div(plan.out_channels * plan.repeat, kernels.lanes)
         plan.panel = plan.vectors * kernels.lanes

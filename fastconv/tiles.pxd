@@ -1,7 +1,7 @@
 # Winograd's algorithm: sizes of a call, and the tiles of its output.  See tiles.pyx.
 from fastconv._kernels cimport fastconv_winograd_args
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport Plan, Tensor
+from fastconv.plan cimport Plan, Prepared, Tensor
 
 # Points of interpolation along an axis: F(4, 3) has six, F(2, 3) the first four of them.
 cdef enum:
@@ -20,6 +20,7 @@ cdef struct Winograd:
     Py_ssize_t weights_step, unit_elements  # transformed weights of a panel, or their gradient
     # Forward and dL/dx: panels of all groups, as many at a time as may be transformed; dL/dW: ranges of channels.
     Py_ssize_t units, parts, shares, slice, slices
+    const Prepared *prepared        # the weights as they are needed, or NULL
     bint sliced                     # each slice of the weights is transformed when it is used, and once
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
     Py_ssize_t tasks
@@ -45,7 +46,8 @@ cdef enum Refusal:
 cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil
 cdef Refusal cannot_serve(const Geometry *g) noexcept nogil
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil
-cdef void make_winograd(Winograd *w, const Plan *plan, int threads) noexcept nogil
+cdef void make_winograd(
+    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint prepared) noexcept nogil
 cdef void find_tiles(
     const Winograd *w, Py_ssize_t block, Tile *tiles, Py_ssize_t *bounds) noexcept nogil
 cdef void tiles_of_point(

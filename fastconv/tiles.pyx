@@ -8,7 +8,7 @@ from fastconv._kernels cimport (
     caches, fastconv_gather_args, fastconv_winograd_input4, fastconv_winograd_input6, fastconv_winograd_output6_grad)
 from fastconv.axes cimport Axis, ceil_div
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, useful_threads
+from fastconv.plan cimport FORWARD, WEIGHT_GRAD, Plan, Prepared, Tensor, choose_shares, useful_threads
 
 # Multiply-adds of vectors that take as long as transforming a vector of a tile, of weights, or of their gradient.
 cdef double TILE_COST = 500
@@ -109,7 +109,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     return SERVES if winograd < WORTH_TRANSFORMING * direct else COSTLY
 
 
-cdef void size_products(Winograd *w) noexcept nogil:
+cdef void size_products(Winograd *w, bint prepared) noexcept nogil:
     """Forward and dL/dx: blocks of tiles, and parts of the weights."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most, tile
@@ -131,12 +131,13 @@ cdef void size_products(Winograd *w) noexcept nogil:
     w.parts = ceil_div(w.units, max(PART_BYTES // (w.unit_elements * size), 1))
     w.slice = SLICE
     # A single block is the only one to use its weights: they need never leave L2.
-    w.sliced = w.blocks == 1
+    w.sliced = w.blocks == 1 and not prepared
     w.slice_bytes = 0
     w.weights_bytes = ceil_div(w.units, w.parts) * w.unit_elements * size
-    if w.sliced:
+    if prepared or w.sliced:
         w.parts = 1
         w.weights_bytes = 0
+    if w.sliced:
         w.slice = max(caches().l2 // 2 // (POINTS * plan.panel * size), 16)
         w.slice_bytes = POINTS * odd_lines(plan, w.slice * plan.panel) * size
     w.slices = ceil_div(plan.in_channels, w.slice)
@@ -179,10 +180,17 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.partial_bytes = (w.pieces - 1) * piece
 
 
-cdef void make_winograd(Winograd *w, const Plan *plan, int threads) noexcept nogil:
-    """Fill `w`; its plan must outlive it."""
+cdef void make_winograd(
+    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint prepared,
+) noexcept nogil:
+    """Fill `w`; its plan must outlive it.  `prepared` weights are all there already, or are to be."""
     cdef Py_ssize_t size = plan.itemsize
+    cdef const Prepared *given = weights.prepared
     w.plan = plan
+    w.prepared = NULL
+    if (given != NULL and plan.op == FORWARD and given.transformed != NULL and given.kernels == plan.kernels
+            and given.groups == plan.groups):
+        w.prepared = given
     w.threads = useful_threads(plan, threads)
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
@@ -192,7 +200,7 @@ cdef void make_winograd(Winograd *w, const Plan *plan, int threads) noexcept nog
     if plan.op == WEIGHT_GRAD:
         size_sums(w)
     else:
-        size_products(w)
+        size_products(w, prepared or w.prepared != NULL)
     w.threads = <int> min(w.threads, w.tasks)
     w.input_step = odd_lines(plan, w.block_tiles * w.input_pitch)
     w.output_step = odd_lines(plan, w.block_tiles * w.output_pitch)

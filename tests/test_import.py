@@ -11,6 +11,7 @@ import fastconv
 
 PUBLIC = [
     "Conv2D",
+    "PackedWeights",
     "__version__",
     "conv2d",
     "conv2d_input_grad",
@@ -22,6 +23,7 @@ PUBLIC = [
     "get_include",
     "get_num_threads",
     "num_threads",
+    "pack",
     "reference",
     "set_default_algorithm",
     "set_num_threads",

@@ -299,15 +299,14 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
 cdef void run_part(Job *job) noexcept nogil:
     """Every block, for the output channels of one part of the weights."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t task
+    cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
     if plan.threads == 1:       # without the cost of opening a parallel region
-        for task in range(job.first_unit, job.end_unit if plan.packed else 0):
+        for task in range(job.first_unit, to_pack):
             pack_unit(job, task)
         for task in range(plan.tasks):
             run_task(job, task, 0)
     else:
-        for task in prange(job.first_unit, job.end_unit if plan.packed else 0, num_threads=plan.threads,
-                           schedule="dynamic"):
+        for task in prange(job.first_unit, to_pack, num_threads=plan.threads, schedule="dynamic"):
             pack_unit(job, task)
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(job, task, threadid())
@@ -324,7 +323,19 @@ cdef void run_direct(
     job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
+    if plan.prepared != NULL:
+        job.packed, job.finite = plan.prepared.packed, plan.prepared.finite
     for part in range(plan.parts):
         job.first_unit = plan.units * part // plan.parts
         job.end_unit = plan.units * (part + 1) // plan.parts
         run_part(&job)
+
+
+cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept nogil:
+    """Pack all weights of a FORWARD plan, for many calls; returns whether they are finite."""
+    cdef Job job
+    cdef Py_ssize_t unit
+    job.plan, job.w, job.packed, job.first_unit, job.finite = plan, w, packed, 0, True
+    for unit in range(plan.units):
+        pack_unit(&job, unit)
+    return job.finite

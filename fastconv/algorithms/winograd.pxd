@@ -7,3 +7,5 @@ cdef bint run_winograd(
     const int **finite) noexcept nogil
 cdef void run_winograd_grad(
     const Winograd *w, const Tensor *x, const Tensor *dy, char *grad, char *workspace) noexcept nogil
+cdef bint transform_panels(
+    const Winograd *w, const Tensor *weights, char *transformed, char *workspace) noexcept nogil

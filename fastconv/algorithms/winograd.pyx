@@ -253,7 +253,9 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
 
 cdef void run_part(Job *job) noexcept nogil:
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t task, slices = 0 if w.sliced else (job.end_unit - job.first_unit) * w.slices
+    cdef Py_ssize_t task, slices = (job.end_unit - job.first_unit) * w.slices
+    if w.sliced or w.prepared != NULL:
+        slices = 0
     if w.threads == 1:          # without the cost of opening a parallel region
         for task in range(slices):
             transform_slice(job, task, 0)
@@ -282,6 +284,8 @@ cdef bint run_winograd(
     job.threads = <char *> job.image_finite + w.flag_bytes
     job.weights = job.threads + w.threads * w.thread_bytes
     job.finite = True
+    if w.prepared != NULL:
+        job.weights, job.finite = w.prepared.transformed, w.prepared.finite
     finite[0] = job.image_finite
     for image in range(w.plan.images):
         job.image_finite[image] = True
@@ -289,6 +293,19 @@ cdef bint run_winograd(
         job.first_unit = w.units * part // w.parts
         job.end_unit = w.units * (part + 1) // w.parts
         run_part(&job)
+    return job.finite
+
+
+cdef bint transform_panels(
+    const Winograd *w, const Tensor *weights, char *transformed, char *workspace,
+) noexcept nogil:
+    """Transform all weights of a FORWARD plan, for many calls; returns whether they are finite."""
+    cdef Job job
+    cdef Py_ssize_t task
+    job.w, job.second, job.weights, job.first_unit, job.finite = w, weights, transformed, 0, True
+    job.threads = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    for task in range(w.units * w.slices):
+        transform_slice(&job, task, 0)
     return job.finite
 
 

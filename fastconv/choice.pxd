@@ -1,4 +1,4 @@
-# The public functions and their checks: see functional.pyx.
+# Which algorithm computes a call: see choice.pyx.
 from fastconv.engine cimport Algorithm
 from fastconv.geometry cimport Geometry
 from fastconv.tiles cimport Refusal

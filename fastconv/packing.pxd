@@ -1,0 +1,9 @@
+# Weights prepared once for many forward passes: see packing.pyx.
+from fastconv.plan cimport Prepared
+
+cdef class PackedWeights:
+    cdef readonly object array
+    cdef dict options           # what `pack` was asked for
+    cdef Prepared prepared
+    cdef void *memory
+    cdef size_t bytes           # of `memory`
