@@ -7,18 +7,21 @@
 #define FASTCONV_NOINLINE __declspec(noinline)
 #define FASTCONV_RESTRICT __restrict
 #define FASTCONV_UNROLL
+#define FASTCONV_VECTORIZE
 #define FASTCONV_ALIGN(bytes) __declspec(align(bytes))
 #elif defined(__clang__)
 #define FASTCONV_INLINE inline __attribute__((always_inline))
 #define FASTCONV_NOINLINE __attribute__((noinline))
 #define FASTCONV_RESTRICT __restrict__
 #define FASTCONV_UNROLL _Pragma("unroll")
+#define FASTCONV_VECTORIZE _Pragma("omp simd")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #else
 #define FASTCONV_INLINE inline __attribute__((always_inline))
 #define FASTCONV_NOINLINE __attribute__((noinline))
 #define FASTCONV_RESTRICT __restrict__
 #define FASTCONV_UNROLL _Pragma("GCC unroll 32")
+#define FASTCONV_VECTORIZE _Pragma("omp simd")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #endif
 

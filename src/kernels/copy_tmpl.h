@@ -110,6 +110,7 @@ static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, R
  * the shuffles. */
 static FASTCONV_INLINE void K(gather_few)(REAL *FASTCONV_RESTRICT to, const REAL *FASTCONV_RESTRICT from,
                                           ptrdiff_t count, const int repeat, const int stride) {
+    FASTCONV_VECTORIZE
     for (ptrdiff_t i = 0; i < count; i++)
         for (int b = 0; b < repeat; b++) to[i * repeat + b] = from[i * stride];
 }
