@@ -5,7 +5,8 @@ from fastconv._kernels cimport fastconv_check_args, kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
 from fastconv.algorithms.weight_grad cimport run_weight_grad
-from fastconv.algorithms.winograd cimport run_winograd, run_winograd_grad
+from fastconv.algorithms.winograd cimport run_winograd
+from fastconv.algorithms.winograd_grad cimport run_winograd_grad
 from fastconv.axes cimport axis_entries
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Geometry, Op, Plan, Tensor, make_plan
 from fastconv.tiles cimport NOT_ASKED, SERVES, Refusal, Winograd, cannot_serve, does_not_pay, make_winograd

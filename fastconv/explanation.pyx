@@ -107,10 +107,12 @@ cdef dict tiles_of(const Winograd *w):
         "blocks": w.blocks,
     }
     if plan.op == WEIGHT_GRAD:
+        found["transformed"] = "all tiles first, shared" if w.shared else "tiles of a block, by each task"
         found["channels at a time"] = f"{w.in_range} of x, {w.out_range} of dy"
         found["pieces"] = f"{w.pieces} partial sums"
     else:
-        found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"
+        found["transformed"] = "all tiles first, shared" if w.shared else "tiles of a block, by each task"
+        found["panel"] = f"{w.panel} of {plan.out_channels} output channels a group"
         found["weights"] = (f"transformed in slices of {w.slice} rows" if w.sliced else
                             "transformed once" if w.parts == 1 else f"transformed in {w.parts} parts")
     found["tasks"] = f"{w.tasks} on {w.threads} thread" + ("s" if w.threads > 1 else "")

@@ -10,23 +10,27 @@ cdef enum:
     POINTS = 36                     # of a tile in two dimensions
 
 cdef struct Winograd:
-    const Plan *plan                # its axes, panels and slices of K hold here, too
+    const Plan *plan                # its axes and slices of K hold here, too
     int threads
     Py_ssize_t row_tiles, column_tiles, tiles   # of an image along each axis, and of the batch
     Py_ssize_t block_tiles, blocks
+    # All tiles are transformed first, for every thread to read; else each block by the task it belongs to.
+    bint shared
     # Elements from tile to tile, and from one point to the next, of what the products read and make.
     Py_ssize_t input_pitch, input_step      # transformed input
     Py_ssize_t output_pitch, output_step    # products, or transformed dy
     Py_ssize_t weights_step, unit_elements  # transformed weights of a panel, or their gradient
-    # Forward and dL/dx: panels of all groups, as many at a time as may be transformed; dL/dW: ranges of channels.
-    Py_ssize_t units, parts, shares, slice, slices
+    # Forward and dL/dx: panels of output channels, as many at a time as may be transformed.
+    Py_ssize_t panels, panel        # of one group, and the widest
+    Py_ssize_t parts, slice, slices # of the panels; rows of K transformed at once
     const Prepared *prepared        # the weights as they are needed, or NULL
-    bint sliced                     # each slice of the weights is transformed when it is used, and once
+    bint sliced                     # each slice of the weights is transformed where it is used
+    # dL/dW: ranges of channels.
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
-    Py_ssize_t tasks
+    Py_ssize_t units, shares, tasks # panels or ranges of all groups
     # Workspace, in bytes.
     Py_ssize_t input_bytes, output_bytes, sums_bytes, slice_bytes, tile_bytes, scratch_bytes, thread_bytes
-    Py_ssize_t weights_bytes, partial_bytes, flag_bytes, workspace_bytes
+    Py_ssize_t weights_bytes, partial_bytes, flag_bytes, shared_bytes, workspace_bytes
 
 # Output positions of one tile along one axis, `step` apart, and the input position the first of them starts to read at.
 cdef struct Span:
@@ -35,6 +39,11 @@ cdef struct Span:
 cdef struct Tile:
     Py_ssize_t image
     Span rows, columns
+
+# The tiles of a block, kind by kind, and where each kind starts.
+cdef struct Tiles:
+    Tile *tiles
+    Py_ssize_t[5] bounds
 
 # Why a call is not computed by Winograd's algorithm: what cannot be, then what does not pay.
 cdef enum Refusal:
@@ -47,11 +56,11 @@ cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil
 cdef Refusal cannot_serve(const Geometry *g) noexcept nogil
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil
 cdef void make_winograd(
-    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint prepared) noexcept nogil
-cdef void find_tiles(
-    const Winograd *w, Py_ssize_t block, Tile *tiles, Py_ssize_t *bounds) noexcept nogil
+    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint packing) noexcept nogil
+cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil
+cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil
 cdef void tiles_of_point(
-    const Py_ssize_t *bounds, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
+    const Tiles *tiles, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
 cdef void read_tile(
     const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
     char *scratch, fastconv_winograd_args *args) noexcept nogil

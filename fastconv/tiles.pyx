@@ -17,8 +17,10 @@ cdef double GRAD_COST = 300
 cdef double USUAL_BATCH = 4
 # Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
 cdef double WORTH_TRANSFORMING = 0.8
-# Most tiles of a block, forward and dL/dx, and most bytes, when they are transformed.
+# Bytes of transformed tiles: of a thread's own, and of what threads share, for each of them and in all.
 cdef Py_ssize_t MOST_BYTES = 6 << 20
+cdef Py_ssize_t SHARED_BYTES = 4 << 20
+cdef Py_ssize_t MOST_SHARED = 30 << 20
 cdef Py_ssize_t MOST_TILES = 96
 # dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
 cdef Py_ssize_t GRAD_TILES = 64
@@ -109,13 +111,42 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     return SERVES if winograd < WORTH_TRANSFORMING * direct else COSTLY
 
 
-cdef void size_products(Winograd *w, bint prepared) noexcept nogil:
-    """Forward and dL/dx: blocks of tiles, and parts of the weights."""
+cdef Py_ssize_t most_shared(const Winograd *w) noexcept nogil:
+    """Bytes that tiles transformed for all threads may take."""
+    return MOST_BYTES if w.threads == 1 else min(SHARED_BYTES * w.threads, MOST_SHARED)
+
+
+cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil:
+    """First output channel of a panel: whole vectors, shared out evenly."""
+    return w.plan.vectors * panel // w.panels * w.plan.kernels.lanes
+
+
+cdef void share_tiles(Winograd *w) noexcept nogil:
+    """Forward and dL/dx: every thread takes panels, transforms their weights, and uses them for all tiles."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize
+    w.input_pitch = odd_lines(plan, plan.in_channels * plan.groups)
+    w.shared = (w.tiles < plan.out_channels
+                and POINTS * w.tiles * w.input_pitch * size <= most_shared(w))
+    if not w.shared:
+        return
+    if w.prepared == NULL:
+        w.panels = max(w.panels, choose_shares(plan.groups, plan.vectors, w.threads))
+        w.panel = ceil_div(plan.vectors, w.panels) * plan.kernels.lanes
+    # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
+    w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
+                   min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
+    w.sliced = w.prepared == NULL
+    w.slice = max(caches().l2 // 2 // (POINTS * w.panel * size), 16)
+    w.shares = plan.groups * w.panels
+
+
+cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
+    """Forward and dL/dx: every thread takes blocks of tiles; transformed weights are shared, a part at a time."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most, tile
     w.input_pitch = odd_lines(plan, plan.in_channels)
-    w.output_pitch = plan.panel
-    tile = POINTS * (w.input_pitch + w.output_pitch) * size
+    tile = POINTS * (w.input_pitch + w.panel) * size
     # What is transformed is written and read once for each panel: it may well exceed L2, where L3 follows.
     most = caches().l2 * 3 // 2 // tile // rows * rows
     most = min(max(most, 2 * rows), MOST_TILES, max(MOST_BYTES // tile, 1))
@@ -124,27 +155,33 @@ cdef void size_products(Winograd *w, bint prepared) noexcept nogil:
     w.blocks = ceil_div(w.tiles, most)
     if w.threads > 1 and w.tiles > rows * w.threads:        # no thread with one block more, where they are few
         w.blocks = ceil_div(w.blocks, w.threads) * w.threads
-    w.block_tiles = ceil_div(w.tiles, w.blocks)
-    w.units = plan.groups * plan.panels
-    w.weights_step = odd_lines(plan, plan.in_channels * plan.panel)
-    w.unit_elements = POINTS * w.weights_step
-    w.parts = ceil_div(w.units, max(PART_BYTES // (w.unit_elements * size), 1))
     w.slice = SLICE
-    # A single block is the only one to use its weights: they need never leave L2.
-    w.sliced = w.blocks == 1 and not prepared
-    w.slice_bytes = 0
-    w.weights_bytes = ceil_div(w.units, w.parts) * w.unit_elements * size
-    if prepared or w.sliced:
-        w.parts = 1
-        w.weights_bytes = 0
-    if w.sliced:
-        w.slice = max(caches().l2 // 2 // (POINTS * plan.panel * size), 16)
-        w.slice_bytes = POINTS * odd_lines(plan, w.slice * plan.panel) * size
-    w.slices = ceil_div(plan.in_channels, w.slice)
+    if not prepared:
+        w.parts = ceil_div(w.units, max(PART_BYTES // (w.unit_elements * size), 1))
+        w.weights_bytes = ceil_div(w.units, w.parts) * w.unit_elements * size
     w.shares = choose_shares(w.blocks, w.units // w.parts, w.threads)
+
+
+cdef void size_products(Winograd *w, bint packing) noexcept nogil:
+    """Forward and dL/dx: what is cut into panels and blocks, and what of it is shared."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize
+    w.panels, w.panel = plan.panels, plan.panel
+    if not packing:
+        share_tiles(w)
+    w.units = plan.groups * w.panels
+    w.weights_step = odd_lines(plan, plan.in_channels * w.panel)
+    w.unit_elements = POINTS * w.weights_step
+    if not w.shared:
+        divide_tiles(w, packing or w.prepared != NULL)
+    w.block_tiles = ceil_div(w.tiles, w.blocks)
+    w.output_pitch = w.panel
+    w.slices = ceil_div(plan.in_channels, w.slice)
     w.tasks = w.blocks * w.shares
     w.flag_bytes = whole_lines(plan.images * sizeof(int))
-    w.sums_bytes = whole_lines(9 * w.slice * plan.panel * size)     # weights of a slice, before they are transformed
+    w.sums_bytes = whole_lines(9 * w.slice * w.panel * size)      # weights of a slice, before they are transformed
+    if w.sliced:
+        w.slice_bytes = POINTS * odd_lines(plan, w.slice * w.panel) * size
 
 
 cdef void size_sums(Winograd *w) noexcept nogil:
@@ -156,8 +193,12 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.block_tiles = ceil_div(w.tiles, w.blocks)
     # Pieces are a part of the result, as blocks are; ranges are not.
     w.pieces = max(min(MOST_PIECES, 1 + PARTIAL_BYTES // piece, ceil_div(w.blocks, 2)), 1)
-    # A single block is transformed once for all ranges of dy: then sums that stay in L2 cost little more.
-    if w.blocks == w.pieces:
+    w.partial_bytes = (w.pieces - 1) * piece
+    w.input_pitch = odd_lines(plan, plan.in_total)
+    w.output_pitch = odd_lines(plan, plan.out_total)
+    # Transformed for everyone, tiles are transformed once for all ranges: then sums may be few enough for L2.
+    w.shared = POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size <= most_shared(w)
+    if w.shared:
         most //= 2
     w.in_ranges = ceil_div(plan.in_channels, most)
     w.out_ranges = ceil_div(plan.out_channels, most)
@@ -173,18 +214,38 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.units = plan.groups * w.in_ranges * w.out_ranges
     w.shares = choose_shares(w.pieces, w.units, w.threads)
     w.tasks = w.pieces * w.shares
-    w.input_pitch = odd_lines(plan, w.in_range)
-    w.output_pitch = odd_lines(plan, w.out_range)
+    if not w.shared:
+        w.input_pitch = odd_lines(plan, w.in_range)
+        w.output_pitch = odd_lines(plan, w.out_range)
     w.weights_step = odd_lines(plan, w.in_range * w.out_range)
     w.sums_bytes = whole_lines(POINTS * w.weights_step * size)
-    w.partial_bytes = (w.pieces - 1) * piece
+
+
+cdef void measure_workspace(Winograd *w) noexcept nogil:
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize
+    w.input_step = odd_lines(plan, w.block_tiles * w.input_pitch)
+    w.output_step = odd_lines(plan, w.block_tiles * w.output_pitch)
+    w.input_bytes = POINTS * w.input_step * size
+    w.output_bytes = POINTS * w.output_step * size
+    w.tile_bytes = whole_lines(w.block_tiles * sizeof(Tile))
+    w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
+    w.thread_bytes = w.sums_bytes + w.slice_bytes + w.scratch_bytes + whole_lines(2 * w.block_tiles * sizeof(void *))
+    if not w.shared:
+        w.thread_bytes += w.input_bytes + w.output_bytes + w.tile_bytes
+    elif plan.op == WEIGHT_GRAD:
+        w.shared_bytes = w.blocks * (w.input_bytes + w.output_bytes + w.tile_bytes + whole_lines(sizeof(Tiles)))
+    else:
+        w.thread_bytes += w.output_bytes
+        w.shared_bytes = w.blocks * (w.input_bytes + w.tile_bytes + whole_lines(sizeof(Tiles)))
+    w.workspace_bytes = (w.weights_bytes + w.partial_bytes + w.flag_bytes + w.shared_bytes
+                         + w.threads * w.thread_bytes + 64)
 
 
 cdef void make_winograd(
-    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint prepared,
+    Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint packing,
 ) noexcept nogil:
-    """Fill `w`; its plan must outlive it.  `prepared` weights are all there already, or are to be."""
-    cdef Py_ssize_t size = plan.itemsize
+    """Fill `w`; its plan must outlive it.  `packing`: to transform the weights alone, for calls to come."""
     cdef const Prepared *given = weights.prepared
     w.plan = plan
     w.prepared = NULL
@@ -195,21 +256,14 @@ cdef void make_winograd(
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
     w.pieces = w.parts = 1
-    w.sliced = False
-    w.partial_bytes = w.weights_bytes = w.slice_bytes = w.flag_bytes = 0
+    w.shared = w.sliced = False
+    w.partial_bytes = w.weights_bytes = w.slice_bytes = w.flag_bytes = w.shared_bytes = 0
     if plan.op == WEIGHT_GRAD:
         size_sums(w)
     else:
-        size_products(w, prepared or w.prepared != NULL)
+        size_products(w, packing)
     w.threads = <int> min(w.threads, w.tasks)
-    w.input_step = odd_lines(plan, w.block_tiles * w.input_pitch)
-    w.output_step = odd_lines(plan, w.block_tiles * w.output_pitch)
-    w.input_bytes = POINTS * w.input_step * size
-    w.output_bytes = POINTS * w.output_step * size
-    w.tile_bytes = whole_lines(w.block_tiles * (sizeof(Tile) + 2 * sizeof(void *)))
-    w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
-    w.thread_bytes = (w.sums_bytes + w.input_bytes + w.output_bytes + w.slice_bytes + w.tile_bytes + w.scratch_bytes)
-    w.workspace_bytes = w.weights_bytes + w.partial_bytes + w.flag_bytes + w.threads * w.thread_bytes + 64
+    measure_workspace(w)
 
 
 cdef inline Py_ssize_t kind_of(const Tile *tile) noexcept nogil:
@@ -227,36 +281,36 @@ cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept no
             and find_span(&w.plan.columns, index - line * w.column_tiles, &tile.columns))
 
 
-cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tile *tiles, Py_ssize_t *bounds) noexcept nogil:
-    """The tiles of a block, kind by kind; `bounds` [5] says where each kind starts."""
+cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil:
+    """The tiles of a block into `found.tiles`."""
     cdef Py_ssize_t first = w.tiles * block // w.blocks, end = w.tiles * (block + 1) // w.blocks
     cdef Py_ssize_t kind, index
     cdef Py_ssize_t[4] place
     cdef Tile tile
     for kind in range(5):
-        bounds[kind] = 0
+        found.bounds[kind] = 0
     for index in range(first, end):
         if find_tile(w, index, &tile):
-            bounds[kind_of(&tile) + 1] += 1
+            found.bounds[kind_of(&tile) + 1] += 1
     for kind in range(4):
-        place[kind] = bounds[kind]
-        bounds[kind + 1] += bounds[kind]
+        place[kind] = found.bounds[kind]
+        found.bounds[kind + 1] += found.bounds[kind]
     for index in range(first, end):
         if find_tile(w, index, &tile):
             kind = kind_of(&tile)
-            tiles[place[kind]] = tile
+            found.tiles[place[kind]] = tile
             place[kind] += 1
 
 
 cdef void tiles_of_point(
-    const Py_ssize_t *bounds, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end,
+    const Tiles *tiles, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end,
 ) noexcept nogil:
     """Those tiles of a block that have a point: [first, end)."""
-    first[0], end[0] = bounds[0], bounds[4]
+    first[0], end[0] = tiles.bounds[0], tiles.bounds[4]
     if row >= FEW_POINTS:           # kinds 1 and 2
-        first[0], end[0] = bounds[1], bounds[3]
+        first[0], end[0] = tiles.bounds[1], tiles.bounds[3]
     if column >= FEW_POINTS:        # kinds 0 and 1
-        end[0] = bounds[2]
+        end[0] = tiles.bounds[2]
 
 
 cdef void gather_tile(

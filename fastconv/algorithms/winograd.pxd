@@ -5,7 +5,5 @@ from fastconv.tiles cimport Winograd
 cdef bint run_winograd(
     const Winograd *w, const Tensor *x, const Tensor *weights, const char *bias, char *out, char *workspace,
     const int **finite) noexcept nogil
-cdef void run_winograd_grad(
-    const Winograd *w, const Tensor *x, const Tensor *dy, char *grad, char *workspace) noexcept nogil
 cdef bint transform_panels(
     const Winograd *w, const Tensor *weights, char *transformed, char *workspace) noexcept nogil

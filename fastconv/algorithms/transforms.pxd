@@ -1,0 +1,39 @@
+# Transformed tiles, a thread's own or shared: see transforms.pyx.
+from fastconv.plan cimport Tensor
+from fastconv.tiles cimport Tiles, Winograd
+
+# One call, as its tasks see it.
+cdef struct Job:
+    const Winograd *w
+    const Tensor *x
+    const Tensor *second        # weights, or dy
+    const char *bias
+    char *out                   # y, dx, or dL/dW and the pieces after the first
+    char *partials
+    char *weights               # transformed, of the units [first_unit, end_unit)
+    Py_ssize_t first_unit, end_unit
+    Tiles *blocks               # of every block, if they are shared
+    char *inputs                # [blocks][points][tiles][channels], transformed
+    char *outputs               # dL/dW: the same of dy
+    char *threads
+    int finite                  # no weight so far is NaN or infinite
+    int *image_finite           # of each image: no result so far is
+
+# Working memory of a thread, and the block it works on.
+cdef struct Workspace:
+    char *sums                  # dL/dW: [points][rows][columns]; else weights to be transformed
+    char *weights               # of a slice, transformed
+    char *scratch               # a tile whose channels were not dense
+    Tiles block
+    char *input                 # [points][tiles][channels], transformed
+    char *output                # [points][tiles][panel]: products, or dy transformed
+    const void **inputs         # of each tile
+    const void **outputs
+
+cdef char *open_job(Job *job, const Winograd *w, char *at) noexcept nogil
+cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noexcept nogil
+cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil
+cdef void transform_tiles(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t channel,
+    Py_ssize_t channels, bint of_output) noexcept nogil
+cdef void transform_shared(const Job *job) noexcept nogil

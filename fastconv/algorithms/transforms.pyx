@@ -1,0 +1,100 @@
+"""Transformed tiles: in a thread's own memory, block by block, or all of them first, for every thread to read."""
+from cython.parallel cimport prange, threadid
+
+from fastconv._kernels cimport fastconv_winograd_args, flush_denormals, restore_mode
+from fastconv.plan cimport WEIGHT_GRAD, Tensor
+from fastconv.tiles cimport MOST_POINTS, Tile, Winograd, find_tiles, read_tile
+
+# Tiles that one task transforms for everyone.
+cdef Py_ssize_t CHUNK = 4
+
+
+cdef char *open_job(Job *job, const Winograd *w, char *at) noexcept nogil:
+    """Lay out what is shared from `at` on; returns where it ends."""
+    cdef Py_ssize_t block
+    job.w = w
+    if not w.shared:
+        return at
+    job.inputs = at
+    at += w.blocks * w.input_bytes
+    if w.plan.op == WEIGHT_GRAD:
+        job.outputs = at
+        at += w.blocks * w.output_bytes
+    job.blocks = <Tiles *> (at + w.blocks * w.tile_bytes)
+    for block in range(w.blocks):
+        job.blocks[block].tiles = <Tile *> (at + block * w.tile_bytes)
+        find_tiles(w, block, job.blocks + block)
+    return job.inputs + w.shared_bytes
+
+
+cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noexcept nogil:
+    cdef const Winograd *w = job.w
+    work.sums = job.threads + thread * w.thread_bytes
+    work.weights = work.sums + w.sums_bytes
+    work.scratch = work.weights + w.slice_bytes
+    work.output = work.scratch + w.scratch_bytes
+    work.input = work.output + (0 if w.shared and w.plan.op == WEIGHT_GRAD else w.output_bytes)
+    work.inputs = <const void **> (work.input + (0 if w.shared else w.input_bytes))
+    work.outputs = work.inputs + w.block_tiles
+    work.block.tiles = <Tile *> (work.outputs + w.block_tiles)
+
+
+cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil:
+    """Its tiles, and where each of them is, or is to be, transformed."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t tile, size = w.plan.itemsize
+    if w.shared:
+        work.block = job.blocks[block]
+        work.input = job.inputs + block * w.input_bytes
+        if w.plan.op == WEIGHT_GRAD:
+            work.output = job.outputs + block * w.output_bytes
+    else:
+        find_tiles(w, block, &work.block)
+    for tile in range(work.block.bounds[4]):
+        work.inputs[tile] = work.input + tile * w.input_pitch * size
+        work.outputs[tile] = work.output + tile * w.output_pitch * size
+
+
+cdef void transform_tiles(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t channel,
+    Py_ssize_t channels, bint of_output,
+) noexcept nogil:
+    """Transform what the tiles [first, end) read of some channels of x or, `of_output`, their own part of dy."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t tile, step = w.output_step if of_output else w.input_step
+    cdef const void **to = work.outputs if of_output else work.inputs
+    cdef int unused
+    cdef fastconv_winograd_args args
+    args.out_row, args.out_column = MOST_POINTS * step, step
+    args.bias, args.finite = NULL, &unused
+    for tile in range(first, end):
+        read_tile(w, work.block.tiles + tile, x, channel, channels, of_output, work.scratch, &args)
+        args.out = <void *> to[tile]
+        w.plan.kernels.winograd(&args)
+
+
+cdef void transform_chunk(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
+    """All channels of a few tiles of a block, and of dy in dL/dW."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t chunks = (w.block_tiles + CHUNK - 1) // CHUNK, first = task % chunks * CHUNK, end
+    cdef unsigned long long mode = flush_denormals()
+    cdef Workspace work
+    open_workspace(job, thread, &work)
+    open_block(job, task // chunks, &work)
+    end = min(first + CHUNK, work.block.bounds[4])
+    transform_tiles(job, &work, first, end, job.x, 0, w.plan.in_total, False)
+    if w.plan.op == WEIGHT_GRAD:
+        transform_tiles(job, &work, first, end, job.second, 0, w.plan.out_total, True)
+    restore_mode(mode)
+
+
+cdef void transform_shared(const Job *job) noexcept nogil:
+    """Transform every tile for every thread."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t task, tasks = w.blocks * ((w.block_tiles + CHUNK - 1) // CHUNK)
+    if w.threads == 1:          # without the cost of opening a parallel region
+        for task in range(tasks):
+            transform_chunk(job, task, 0)
+    else:
+        for task in prange(tasks, num_threads=w.threads, schedule="dynamic"):
+            transform_chunk(job, task, threadid())

@@ -1,0 +1,138 @@
+"""dL/dW by the transpose of Winograd's algorithm: products of transformed tiles, summed over tiles.
+
+    for each piece of the blocks of tiles and range of channels of x and dy (in parallel)
+        for each block of the piece
+            transform what its tiles read of x, and their own part of dy, unless that is done
+            for each of the 36 points: grad kernel, channels of x times tiles by tiles times channels of dy
+        transform the sums: 3x3 weights
+    add the pieces in order
+
+x is transformed as in the forward pass, dy by the transpose of the output's transform, and the sums by the
+transpose of the weights'.  Blocks and pieces follow from the geometry, ranges change no sum: so the result is
+the same for any number of threads.
+"""
+from cython.parallel cimport prange, threadid
+
+from fastconv._kernels cimport (
+    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode)
+from fastconv.algorithms.transforms cimport (
+    Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
+from fastconv.algorithms.weight_grad cimport add_pieces
+from fastconv.plan cimport Plan, Tensor
+from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd, tiles_of_point
+
+
+cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
+    if piece == 0:
+        return job.out
+    return job.partials + (piece - 1) * (job.w.partial_bytes // (job.w.pieces - 1))
+
+
+cdef void add_products(
+    const Job *job, const Workspace *work, Py_ssize_t from_in, Py_ssize_t rows, Py_ssize_t from_out, Py_ssize_t columns,
+    bint accumulate,
+) noexcept nogil:
+    """Add a block's products of some channels of x with some of dy to the sums of every point."""
+    cdef const Winograd *w = job.w
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t point, first, end, column
+    cdef fastconv_grad_args args
+    args.rows = rows
+    args.grad_stride = w.out_range
+    args.accumulate = accumulate
+    for point in range(POINTS):
+        tiles_of_point(&work.block, point // MOST_POINTS, point % MOST_POINTS, &first, &end)
+        args.pixels = end - first
+        args.in_, args.dy = work.inputs + first, work.outputs + first
+        args.in_offset = point * w.input_step + from_in
+        column = 0
+        while column < columns:
+            args.columns = min(plan.kernels.grad_panel, columns - column)
+            args.dy_offset = point * w.output_step + from_out + column
+            args.grad = work.sums + plan.itemsize * (point * w.weights_step + column)
+            plan.kernels.grad(&args)
+            column += args.columns
+
+
+cdef void transform_sums(
+    const Job *job, const Workspace *work, Py_ssize_t rows, Py_ssize_t columns, char *grad,
+) noexcept nogil:
+    """dL/dW from the sums; `grad` is its first element of these channels."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t row, size = w.plan.itemsize, total = w.plan.geometry.out_channels
+    cdef int unused
+    cdef fastconv_winograd_args args
+    args.rows = args.columns = fastconv_winograd_weights_grad
+    args.channels = columns
+    args.in_row, args.in_column = MOST_POINTS * w.weights_step, w.weights_step
+    args.first_row = args.first_column = 0
+    args.end_row = args.end_column = MOST_POINTS
+    args.out_row, args.out_column = 3 * w.plan.in_channels * total, w.plan.in_channels * total
+    args.out_rows = args.out_columns = 3
+    args.bias, args.finite = NULL, &unused
+    for row in range(rows):
+        args.in_ = work.sums + row * w.out_range * size
+        args.out = grad + row * total * size
+        w.plan.kernels.winograd(&args)
+
+
+cdef void run_unit(
+    const Job *job, Workspace *work, Py_ssize_t piece, Py_ssize_t unit, Py_ssize_t *opened,
+) noexcept nogil:
+    """One range of channels, over every block of a piece; `opened`: the block, and the range of x transformed."""
+    cdef const Winograd *w = job.w
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t start = w.blocks * piece // w.pieces, stop = w.blocks * (piece + 1) // w.pieces, block
+    cdef Py_ssize_t group = unit // (w.in_ranges * w.out_ranges), range_in = unit // w.out_ranges
+    cdef Py_ssize_t from_in = range_in % w.in_ranges * w.in_range, from_out = unit % w.out_ranges * w.out_range
+    cdef Py_ssize_t rows = min(w.in_range, plan.in_channels - from_in)
+    cdef Py_ssize_t columns = min(w.out_range, plan.out_channels - from_out)
+    cdef Py_ssize_t in_x = group * plan.in_channels + from_in, in_dy = group * plan.out_channels + from_out
+    for block in range(start, stop):
+        if opened[0] != block:
+            opened[0], opened[1] = block, -1
+            open_block(job, block, work)
+        if w.shared:
+            add_products(job, work, in_x, rows, in_dy, columns, block > start)
+            continue
+        if opened[1] != range_in:   # a single block serves all ranges of dy
+            opened[1] = range_in
+            transform_tiles(job, work, 0, work.block.bounds[4], job.x, in_x, rows, False)
+        transform_tiles(job, work, 0, work.block.bounds[4], job.second, in_dy, columns, True)
+        add_products(job, work, 0, rows, 0, columns, block > start)
+    transform_sums(job, work, rows, columns, piece_of(job, piece) + plan.itemsize * (
+        from_in * plan.geometry.out_channels + in_dy))
+
+
+cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
+    """One share of the ranges of channels, for one piece."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t share = task % w.shares, unit
+    cdef Py_ssize_t[2] opened
+    cdef unsigned long long mode = flush_denormals()
+    cdef Workspace work
+    opened[0] = opened[1] = -1
+    open_workspace(job, thread, &work)
+    for unit in range(w.units * share // w.shares, w.units * (share + 1) // w.shares):
+        run_unit(job, &work, task // w.shares, unit, opened)
+    restore_mode(mode)
+
+
+cdef void run_winograd_grad(
+    const Winograd *w, const Tensor *x, const Tensor *dy, char *grad, char *workspace,
+) noexcept nogil:
+    """Run a WEIGHT_GRAD plan; `workspace` has w.workspace_bytes."""
+    cdef Job job
+    cdef Py_ssize_t task
+    job.x, job.second, job.out = x, dy, grad
+    job.partials = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.threads = open_job(&job, w, job.partials + w.partial_bytes)
+    if w.shared:
+        transform_shared(&job)
+    if w.threads == 1:          # without the cost of opening a parallel region
+        for task in range(w.tasks):
+            run_grad_task(&job, task, 0)
+    else:
+        for task in prange(w.tasks, num_threads=w.threads, schedule="dynamic"):
+            run_grad_task(&job, task, threadid())
+    add_pieces(w.plan, grad, job.partials, w.pieces, w.partial_bytes, w.threads)
