@@ -2,12 +2,15 @@
 #ifndef FASTCONV_COMPAT_H
 #define FASTCONV_COMPAT_H
 
+#include <stdint.h>
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCONV_INLINE __forceinline
 #define FASTCONV_NOINLINE __declspec(noinline)
 #define FASTCONV_RESTRICT __restrict
 #define FASTCONV_UNROLL
 #define FASTCONV_VECTORIZE
+#define FASTCONV_ROLLED
 #define FASTCONV_ALIGN(bytes) __declspec(align(bytes))
 #elif defined(__clang__)
 #define FASTCONV_INLINE inline __attribute__((always_inline))
@@ -15,6 +18,7 @@
 #define FASTCONV_RESTRICT __restrict__
 #define FASTCONV_UNROLL _Pragma("unroll")
 #define FASTCONV_VECTORIZE _Pragma("omp simd")
+#define FASTCONV_ROLLED _Pragma("nounroll")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #else
 #define FASTCONV_INLINE inline __attribute__((always_inline))
@@ -22,6 +26,7 @@
 #define FASTCONV_RESTRICT __restrict__
 #define FASTCONV_UNROLL _Pragma("GCC unroll 32")
 #define FASTCONV_VECTORIZE _Pragma("omp simd")
+#define FASTCONV_ROLLED _Pragma("GCC unroll 1")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
 #endif
 
@@ -35,6 +40,13 @@
 #define FASTCONV_KEEP(vector) __asm__("" : "+w"(vector))
 #else
 #define FASTCONV_KEEP(vector) ((void)(vector))
+#endif
+
+/* A hint alone: what is read there need not exist. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FASTCONV_PREFETCH(p) ((void)(p))
+#else
+#define FASTCONV_PREFETCH(p) __builtin_prefetch(p)
 #endif
 
 /* A setting that one thread writes while others read it: no order is implied, only a whole value. */

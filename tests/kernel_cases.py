@@ -17,7 +17,7 @@ STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
 
-def conv(call, pixels, columns, runs, start, name="conv"):
+def conv(call, pixels, columns, runs, start, name="conv", ordered=False):
     count, length = runs
     lanes = call.table["lanes"]
     offset = call.rng.permutation(count) * (length + 1)
@@ -44,7 +44,7 @@ def conv(call, pixels, columns, runs, start, name="conv"):
             want += bias
     source, weights_at = call.rows(source), call.rows(weights)
     out = call.output(before, want, count * length + 1)
-    order = call.rng.permutation(pixels)
+    order = np.arange(pixels) if ordered else call.rng.permutation(pixels)
     return call(
         name,
         out,
@@ -87,6 +87,9 @@ def conv_narrow_cases(table):
         for length in [0, *around_vectors(table["lanes"], 3 * table["lanes"])]:
             for pixels, runs in itertools.product((0, 1, 2, 3, 4, 5, 9), (1, 3)):
                 yield case(pixels=pixels, columns=columns, runs=(runs, length), start=next(starts))
+        # An output without gaps is written by vectors.
+        for pixels, start in itertools.product(around(table["lanes"]), STARTS):
+            yield case(pixels=pixels, columns=columns, runs=(2, 5), start=start, ordered=True)
 
 
 def grad(call, pixels, rows, columns, accumulate, name="grad"):

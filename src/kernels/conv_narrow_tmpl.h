@@ -3,48 +3,67 @@
  * A vector of inputs meets a vector of each channel's weights; the lanes are added up at the end.  The
  * order of a sum follows from the runs and the vector length alone. */
 
-/* Sums whose lanes are still to be added up, and where their totals belong. */
+/* Pixels of a tile: 8 where their sums are few, so that they outnumber the latency of an FMA. */
+#define NARROW_PIXELS(columns) ((columns) <= CONV_NARROW_COLUMNS / 3 ? 8 : CONV_NARROW_PIXELS)
+enum { K(narrow_most_pixels) = 8, K(narrow_tile) = CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS };
+
+/* Sums whose lanes are still to be added up: those from element `done` of the output on. */
 typedef struct {
-    VEC sum[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
-    REAL *out[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
-    REAL start[LANES + CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS];
-    int count;
+    VEC sum[LANES + K(narrow_tile)];
+    int count, dense;
+    ptrdiff_t done;
 } K(narrow_sums);
 
-/* The totals of the first LANES sums, by halves: lanes i and i + LANES / 2 first.  Transposed, the lanes of
- * all of them are added at once.  This order is the same when the lanes are rotated, as they are where a run
- * begins later because padding is left out: another one would change bits. */
-static FASTCONV_NOINLINE void K(add_lanes)(K(narrow_sums) *sums) {
-    const int count = sums->count < LANES ? sums->count : LANES;
-    VEC square[LANES];
-    REAL total[LANES];
-    FASTCONV_UNROLL
-    for (int i = 0; i < LANES; i++) square[i] = i < count ? sums->sum[i] : V(zero)();
-    V(transpose)(square);
-    FASTCONV_UNROLL
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        FASTCONV_UNROLL
-        for (int i = 0; i < half; i++) square[i] = V(add)(square[i], square[i + half]);
-    }
-    V(store)(total, square[0]);
-    for (int i = 0; i < count; i++) *sums->out[i] = sums->start[i] + total[i];
-    sums->count -= count;
-    for (int i = 0; i < sums->count; i++) {
-        sums->sum[i] = sums->sum[i + LANES];
-        sums->out[i] = sums->out[i + LANES];
-        sums->start[i] = sums->start[i + LANES];
-    }
+/* Whether the elements of the output follow one another in memory, and each starts from the same. */
+static int K(narrow_dense)(const fastconv_conv_args *args) {
+    const REAL *const *out = (const REAL *const *)args->out;
+    const uintptr_t pixel = (uintptr_t)args->columns * sizeof(REAL);
+    uintptr_t gaps = args->accumulate || (args->bias && args->columns > 1);
+    for (ptrdiff_t p = 1; p < args->pixels; p++) gaps |= (uintptr_t)out[p] - (uintptr_t)out[p - 1] - pixel;
+    return gaps == 0;
 }
 
-static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride,
+/* The totals of the first LANES sums. */
+static FASTCONV_NOINLINE void K(add_lanes)(const fastconv_conv_args *args, K(narrow_sums) *sums) {
+    const REAL *bias = (const REAL *)args->bias;
+    REAL *const *out = (REAL *const *)args->out + sums->done / args->columns;
+    ptrdiff_t column = sums->done % args->columns;
+    const int count = sums->count < LANES ? sums->count : LANES;
+    const VEC total = V(sum_lanes)(sums->sum);
+    if (sums->dense) {
+        K(store_up_to)(*out + args->out_offset + column, V(add)(V(set1)(bias ? *bias : 0), total), count);
+    } else {
+        REAL lane[LANES];
+        V(store)(lane, total);
+        FASTCONV_ROLLED
+        for (int i = 0; i < count; i++) {
+            REAL *to = *out + args->out_offset + column;
+            *to = (args->accumulate ? *to : bias ? bias[column] : 0) + lane[i];
+            if (++column == args->columns) {
+                column = 0;
+                out++;
+            }
+        }
+    }
+    sums->done += count;
+    sums->count -= count;
+    for (int i = 0; i < sums->count; i++) sums->sum[i] = sums->sum[i + LANES];
+}
+
+/* `lanes` of a run from l on. */
+static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride, ptrdiff_t l,
                                                 VEC sum[][CONV_NARROW_COLUMNS], const int pixels, const int columns,
                                                 const int lanes) {
-    VEC x[CONV_NARROW_PIXELS];
+    VEC x[K(narrow_most_pixels)];
     FASTCONV_UNROLL
-    for (int m = 0; m < pixels; m++) x[m] = K(load_up_to)(a[m], lanes);
+    for (int m = 0; m < pixels; m++) {
+        x[m] = K(load_up_to)(a[m] + l, lanes);
+        /* So few sums take no longer than their input takes to come. */
+        if (pixels > CONV_NARROW_PIXELS) FASTCONV_PREFETCH(a[m] + l + 4096 / sizeof(REAL));
+    }
     FASTCONV_UNROLL
     for (int n = 0; n < columns; n++) {
-        const VEC b = K(load_up_to)(w + n * w_stride, lanes);
+        const VEC b = K(load_up_to)(w + n * w_stride + l, lanes);
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) sum[m][n] = V(fma)(x[m], b, sum[m][n]);
     }
@@ -53,10 +72,8 @@ static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL
 static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, ptrdiff_t pixel,
                                                 K(narrow_sums) *sums, const int pixels, const int columns) {
     const REAL *const *in = (const REAL *const *)args->in + pixel;
-    REAL *const *out = (REAL *const *)args->out + pixel;
-    const REAL *bias = (const REAL *)args->bias;
     const ptrdiff_t w_stride = args->weights_stride, length = args->run_length;
-    VEC sum[CONV_NARROW_PIXELS][CONV_NARROW_COLUMNS];
+    VEC sum[K(narrow_most_pixels)][CONV_NARROW_COLUMNS], *to = sums->sum + sums->count;
 
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
@@ -64,42 +81,37 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
         for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
     }
     for (ptrdiff_t r = 0; r < args->runs; r++) {
-        const REAL *a[CONV_NARROW_PIXELS], *w = (const REAL *)args->weights + args->run_k[r] + args->k_offset;
+        const REAL *a[K(narrow_most_pixels)], *w = (const REAL *)args->weights + args->run_k[r] + args->k_offset;
         ptrdiff_t l = 0;
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
-        for (; l + LANES <= length; l += LANES) {
-            K(conv_narrow_step)(a, w + l, w_stride, sum, pixels, columns, LANES);
-            FASTCONV_UNROLL
-            for (int m = 0; m < pixels; m++) a[m] += LANES;
-        }
-        if (l < length) K(conv_narrow_step)(a, w + l, w_stride, sum, pixels, columns, (int)(length - l));
+        for (; l + LANES <= length; l += LANES) K(conv_narrow_step)(a, w, w_stride, l, sum, pixels, columns, LANES);
+        if (l < length) K(conv_narrow_step)(a, w, w_stride, l, sum, pixels, columns, (int)(length - l));
     }
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
-        REAL *to = out[m] + args->out_offset;
         FASTCONV_UNROLL
-        for (int n = 0; n < columns; n++) {
-            const int i = sums->count + m * columns + n;
-            sums->sum[i] = sum[m][n];
-            sums->out[i] = to + n;
-            sums->start[i] = args->accumulate ? to[n] : bias ? bias[n] : 0;
-        }
+        for (int n = 0; n < columns; n++) *to++ = sum[m][n];
     }
     sums->count += pixels * columns;
-    while (sums->count >= LANES) K(add_lanes)(sums);
+    while (sums->count >= LANES) K(add_lanes)(args, sums);
 }
 
 /* One function a width, so that the sums of each live in registers. */
 typedef void K(conv_narrow_fn)(const fastconv_conv_args *);
-static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *args, const int columns) {
+static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *given, const int columns) {
+    const fastconv_conv_args own = *given, *args = &own;    /* stores cannot change what is local */
     K(narrow_sums) sums;
     ptrdiff_t p = 0;
     sums.count = 0;
-    for (; p + CONV_NARROW_PIXELS <= args->pixels; p += CONV_NARROW_PIXELS)
-        K(conv_narrow_tile)(args, p, &sums, CONV_NARROW_PIXELS, columns);
+    sums.done = 0;
+    sums.dense = K(narrow_dense)(args);
+    FASTCONV_UNROLL
+    for (int i = 0; i < LANES; i++) sums.sum[i] = V(zero)();
+    for (; p + NARROW_PIXELS(columns) <= args->pixels; p += NARROW_PIXELS(columns))
+        K(conv_narrow_tile)(args, p, &sums, NARROW_PIXELS(columns), columns);
     for (; p < args->pixels; p++) K(conv_narrow_tile)(args, p, &sums, 1, columns);
-    if (sums.count) K(add_lanes)(&sums);
+    if (sums.count) K(add_lanes)(args, &sums);
 }
 #define MAX_ROWS CONV_NARROW_COLUMNS
 #define ROWS(n) static FASTCONV_NOINLINE void K(conv_narrow##n)(const fastconv_conv_args *args) { K(conv_narrow_columns)(args, n); }
@@ -124,3 +136,4 @@ static void K(conv_narrow)(const fastconv_conv_args *given) {
         K(conv_narrow_by_columns)[own.columns - 1](&own);
     }
 }
+#undef NARROW_PIXELS

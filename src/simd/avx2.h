@@ -70,6 +70,17 @@ static FASTCONV_INLINE void f32_transpose(f32_vec r[8]) {
     for (int i = 0; i < 8; i++) r[i] = t[i];
 }
 
+static FASTCONV_INLINE f32_vec f32_sum_lanes(const f32_vec r[8]) {
+    f32_vec t[4];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++)
+        t[i] = _mm256_add_ps(_mm256_permute2f128_ps(r[i], r[i + 4], 0x20), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i += 2)
+        t[i] = _mm256_add_ps(_mm256_shuffle_ps(t[i], t[i + 1], 0x44), _mm256_shuffle_ps(t[i], t[i + 1], 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(t[0], t[2], 0x88), _mm256_shuffle_ps(t[0], t[2], 0xdd));
+}
+
 typedef __m256d f64_vec;
 enum { f64_lanes = 4 };
 
@@ -106,6 +117,13 @@ static FASTCONV_INLINE void f64_transpose(f64_vec r[4]) {
     r[1] = _mm256_permute2f128_pd(b, d, 0x20);
     r[2] = _mm256_permute2f128_pd(a, c, 0x31);
     r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+}
+static FASTCONV_INLINE f64_vec f64_sum_lanes(const f64_vec r[4]) {
+    f64_vec t[2];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 2; i++)
+        t[i] = _mm256_add_pd(_mm256_permute2f128_pd(r[i], r[i + 2], 0x20), _mm256_permute2f128_pd(r[i], r[i + 2], 0x31));
+    return _mm256_add_pd(_mm256_unpacklo_pd(t[0], t[1]), _mm256_unpackhi_pd(t[0], t[1]));
 }
 
 #endif

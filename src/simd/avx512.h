@@ -76,6 +76,22 @@ static FASTCONV_INLINE void f32_transpose(f32_vec r[16]) {
     }
 }
 
+static FASTCONV_INLINE f32_vec f32_sum_lanes(const f32_vec r[16]) {
+    f32_vec t[4];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const f32_vec a = _mm512_add_ps(_mm512_shuffle_f32x4(r[i], r[i + 4], 0x44),
+                                        _mm512_shuffle_f32x4(r[i], r[i + 4], 0xee));
+        const f32_vec b = _mm512_add_ps(_mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x44),
+                                        _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xee));
+        t[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i += 2)
+        t[i] = _mm512_add_ps(_mm512_shuffle_ps(t[i], t[i + 1], 0x44), _mm512_shuffle_ps(t[i], t[i + 1], 0xee));
+    return _mm512_add_ps(_mm512_shuffle_ps(t[0], t[2], 0x88), _mm512_shuffle_ps(t[0], t[2], 0xdd));
+}
+
 typedef __m512d f64_vec;
 enum { f64_lanes = 8 };
 
@@ -124,6 +140,18 @@ static FASTCONV_INLINE void f64_transpose(f64_vec r[8]) {
     }
     FASTCONV_UNROLL
     for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+static FASTCONV_INLINE f64_vec f64_sum_lanes(const f64_vec r[8]) {
+    f64_vec t[2];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const f64_vec a = _mm512_add_pd(_mm512_shuffle_f64x2(r[i], r[i + 2], 0x44),
+                                        _mm512_shuffle_f64x2(r[i], r[i + 2], 0xee));
+        const f64_vec b = _mm512_add_pd(_mm512_shuffle_f64x2(r[i + 4], r[i + 6], 0x44),
+                                        _mm512_shuffle_f64x2(r[i + 4], r[i + 6], 0xee));
+        t[i] = _mm512_add_pd(_mm512_shuffle_f64x2(a, b, 0x88), _mm512_shuffle_f64x2(a, b, 0xdd));
+    }
+    return _mm512_add_pd(_mm512_unpacklo_pd(t[0], t[1]), _mm512_unpackhi_pd(t[0], t[1]));
 }
 
 #endif

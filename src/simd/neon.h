@@ -60,6 +60,13 @@ static FASTCONV_INLINE void f32_transpose(f32_vec r[4]) {
     r[3] = high.val[1];
 }
 
+static FASTCONV_INLINE f32_vec f32_sum_halves(f32_vec a, f32_vec b) {
+    return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)), vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+}
+static FASTCONV_INLINE f32_vec f32_sum_lanes(const f32_vec r[4]) {
+    return vpaddq_f32(f32_sum_halves(r[0], r[1]), f32_sum_halves(r[2], r[3]));
+}
+
 typedef float64x2_t f64_vec;
 enum { f64_lanes = 2 };
 
@@ -96,5 +103,6 @@ static FASTCONV_INLINE void f64_transpose(f64_vec r[2]) {
     r[1] = vzip2q_f64(r[0], r[1]);
     r[0] = low;
 }
+static FASTCONV_INLINE f64_vec f64_sum_lanes(const f64_vec r[2]) { return vpaddq_f64(r[0], r[1]); }
 
 #endif

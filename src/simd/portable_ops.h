@@ -76,6 +76,17 @@ static FASTCONV_INLINE void SIMD(transpose)(SIMD(vec) r[SIMD_LANES]) {
         }
 }
 
+static FASTCONV_INLINE SIMD(vec) SIMD(sum_lanes)(const SIMD(vec) r[SIMD_LANES]) {
+    SIMD(vec) sum;
+    for (int i = 0; i < SIMD_LANES; i++) {
+        SIMD(vec) a = r[i];
+        for (int half = SIMD_LANES / 2; half > 0; half /= 2)
+            for (int n = 0; n < half; n++) a.lane[n] += a.lane[n + half];
+        sum.lane[i] = a.lane[0];
+    }
+    return sum;
+}
+
 #undef SIMD_REAL
 #undef SIMD_LANES
 #undef SIMD
