@@ -50,20 +50,22 @@ static FASTCONV_NOINLINE void K(add_lanes)(const fastconv_conv_args *args, K(nar
     for (int i = 0; i < sums->count; i++) sums->sum[i] = sums->sum[i + LANES];
 }
 
-/* `lanes` of a run from l on. */
+/* `lanes` of a run from l on.  What few sums wait for is their memory: the input of the pixels that follow, or,
+ * where a single pixel meets many weights, the weights of the columns that follow. */
 static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride, ptrdiff_t l,
                                                 VEC sum[][CONV_NARROW_COLUMNS], const int pixels, const int columns,
                                                 const int lanes) {
+    const ptrdiff_t line = 64 / sizeof(REAL), ahead = w_stride < 64 * line ? 2 * columns * w_stride : 64 * line;
     VEC x[K(narrow_most_pixels)];
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
         x[m] = K(load_up_to)(a[m] + l, lanes);
-        /* So few sums take no longer than their input takes to come. */
-        if (pixels > CONV_NARROW_PIXELS) FASTCONV_PREFETCH(a[m] + l + 4096 / sizeof(REAL));
+        if (pixels > CONV_NARROW_PIXELS) FASTCONV_PREFETCH(a[m] + l + 64 * line);
     }
     FASTCONV_UNROLL
     for (int n = 0; n < columns; n++) {
         const VEC b = K(load_up_to)(w + n * w_stride + l, lanes);
+        if (pixels == 1) FASTCONV_PREFETCH(w + n * w_stride + l + ahead);
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) sum[m][n] = V(fma)(x[m], b, sum[m][n]);
     }
