@@ -88,14 +88,14 @@ static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args
     FASTCONV_UNROLL
     for (int i = 0; i < LANES; i++) square[i] = i < columns ? sum[i] : V(zero)();
     V(transpose)(square);
+    /* All loads before all stores: one that follows the store of the row before would wait for it. */
     FASTCONV_UNROLL
-    for (int i = 0; i < LANES; i++) {
-        if (i < lanes) {
-            REAL *to = grad + i * args->grad_stride;
-            if (args->accumulate) square[i] = V(add)(K(load_up_to)(to, columns), square[i]);
-            K(store_up_to)(to, square[i], columns);
-        }
-    }
+    for (int i = 0; i < LANES; i++)
+        if (i < lanes && args->accumulate)
+            square[i] = V(add)(K(load_up_to)(grad + i * args->grad_stride, columns), square[i]);
+    FASTCONV_UNROLL
+    for (int i = 0; i < LANES; i++)
+        if (i < lanes) K(store_up_to)(grad + i * args->grad_stride, square[i], columns);
 }
 
 #if GRAD_ROWS < 8
@@ -126,18 +126,25 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
         FASTCONV_UNROLL
         for (int n = 0; n < vectors; n++) {
             const VEC x = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
+            if (columns == 1) FASTCONV_PREFETCH(a + n * LANES + 8192 / sizeof(REAL));
             FASTCONV_UNROLL
             for (int m = 0; m < columns; m++) sum[n][m] = V(fma)(x, b[m], sum[n][m]);
         }
     }
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
+        const int lanes = n + 1 < vectors ? LANES : last;
+        if (columns == 1 && args->grad_stride == 1) {       /* one output channel: rows follow one another */
+            REAL *grad = (REAL *)args->grad + row + n * LANES;
+            K(store_up_to)(grad, args->accumulate ? V(add)(K(load_up_to)(grad, lanes), sum[n][0]) : sum[n][0], lanes);
+            continue;
+        }
         VEC total[GRAD_SWAPPED_COLUMNS];    /* a copy: what has an address does not stay in registers */
         FASTCONV_UNROLL
         for (int m = 0; m < columns; m++) total[m] = sum[n][m];
         for (int m = 0; m < columns; m += LANES)
             K(grad_swapped_end)(args, row + n * LANES, column + m, total + m, columns - m < LANES ? columns - m : LANES,
-                                n + 1 < vectors ? LANES : last);
+                                lanes);
     }
 }
 
