@@ -26,7 +26,8 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct fastconv_grad_args:
         Py_ssize_t pixels, rows, columns
         const void **in_ "in"
-        Py_ssize_t in_offset
+        Py_ssize_t in_offset, run_length
+        const Py_ssize_t *run_offset
         const void **dy
         Py_ssize_t dy_offset
         void *grad

@@ -61,6 +61,7 @@ cdef struct Plan:
     bint weights_in_place           # panels are read as they stand
     const Prepared *prepared        # the weights as they are needed, or NULL
     # Tasks: (block or piece) x (share of the panels).
+    bint joined                     # weight_grad: all kernel rows, whose runs are short, fill the tiles together
     bint swapped                    # weight_grad: vectors along the runs, not along the output channels
     Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads
     Py_ssize_t units, shares        # panels (weight_grad: x kernel rows) of all groups, shares they are cut into

@@ -167,6 +167,7 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
     cdef Py_ssize_t along_runs = plan.out_channels * ceil_div(run, plan.kernels.lanes)
     cdef Py_ssize_t along_channels = run * ceil_div(plan.out_channels, plan.kernels.lanes)
     plan.swapped = along_runs < 0.8 * along_channels
+    plan.joined = plan.merged and not plan.swapped and 2 * run <= plan.kernels.grad_rows
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
@@ -210,7 +211,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     plan.depthwise = plan.group > 1 or (inner == 1 and not tiled and (g.groups > 1 or (
         multiplier <= FEW_FILTERS and g.stride_width == 1)))
     plan.multiplier = multiplier
-    plan.swapped = plan.narrow = False
+    plan.swapped = plan.joined = plan.narrow = False
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
     plan.in_channels, plan.out_channels = inner, multiplier
     if plan.op == INPUT_GRAD:
@@ -375,7 +376,7 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
                                  * (plan.geometry.in_channels // plan.geometry.groups) * plan.itemsize)
         plan.pieces = min(max(GRAD_PARTIALS // max(grad_bytes, 1), 1), MOST_PIECES, max(plan.blocks, 1))
         plan.partial_bytes = (plan.pieces - 1) * grad_bytes
-        plan.units = plan.rows.taps * (1 if plan.depthwise else plan.groups * plan.panels)
+        plan.units = (1 if plan.joined else plan.rows.taps) * (1 if plan.depthwise else plan.groups * plan.panels)
         plan.tasks = plan.pieces
     else:
         plan.units = 1 if plan.depthwise else plan.groups * plan.panels

@@ -26,18 +26,20 @@ typedef struct {
  * apart. */
 typedef fastconv_conv_args fastconv_conv_narrow_args;
 
-/* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][in_offset + m] * dy[p][dy_offset + n] */
+/* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][from[m]] * dy[p][dy_offset + n],
+ * from[m] = in_offset + (run_length < rows ? run_offset[m / run_length] + m % run_length : m) */
 typedef struct {
     ptrdiff_t pixels, rows, columns;  /* columns <= grad_panel of the table */
     const void *const *in;            /* [pixels] */
-    ptrdiff_t in_offset;
+    ptrdiff_t in_offset, run_length;
+    const ptrdiff_t *run_offset;      /* [rows / run_length], where that is more than one */
     const void *const *dy;            /* [pixels], whole vectors each */
     ptrdiff_t dy_offset;
     void *grad;                       /* [rows][columns], rows grad_stride apart */
     ptrdiff_t grad_stride;
     int accumulate;
 } fastconv_grad_args;
-typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but dy has just its columns, any number of them */
+typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but one run, and dy has just its columns, any number of them */
 
 /* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns
  *             and i < group of in[p * in_stride + row_offset[r] + t * tap_step + c - c % group + i]

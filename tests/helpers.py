@@ -177,4 +177,6 @@ GEOMETRIES = [
     Conv((3, 10, 13, 20), (3, 3, 20, 24), padding=1),  # Winograd tiles of all four kinds
     Conv((2, 14, 15, 32), (3, 3, 16, 40), padding=(2, 0), dilation=(1, 2), groups=2),
     Conv((1, 30, 31, 18), (3, 3, 18, 20), padding=((2, 1), (0, 3))),  # several blocks of them
+    Conv((2, 9, 11, 1), (3, 3, 1, 35), padding=1),  # dL/dW of one channel: kernel rows joined
+    Conv((1, 12, 13, 1), (5, 5, 1, 6), stride=2),
 ]

@@ -92,7 +92,7 @@ def conv_narrow_cases(table):
             yield case(pixels=pixels, columns=columns, runs=(2, 5), start=start, ordered=True)
 
 
-def grad(call, pixels, rows, columns, accumulate, name="grad"):
+def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1):
     lanes = call.table["lanes"]
     x = call.values(pixels, rows)
     dy = call.unread(pixels, -(-columns // lanes) * lanes if name == "grad" else columns)
@@ -103,7 +103,13 @@ def grad(call, pixels, rows, columns, accumulate, name="grad"):
         want += before
     else:
         before[...] = np.nan
-    source, dy = call.rows(x), call.rows(dy)
+    length = rows // runs
+    order = call.rng.permutation(runs)  # of the runs, in the input
+    source = call.unread(pixels, max(runs * (length + 1) - 1, 0))
+    for run in range(runs):
+        at = order[run] * (length + 1)
+        source[:, at : at + length] = x[:, run * length : (run + 1) * length]
+    source, dy = call.rows(source), call.rows(dy)
     out = call.output(before, want, pixels + 1)
     return call(
         name,
@@ -113,6 +119,8 @@ def grad(call, pixels, rows, columns, accumulate, name="grad"):
         columns=columns,
         **{"in": call.line(source.addresses() + call.bytes(3))},
         in_offset=-3,
+        run_length=length,
+        run_offset=call.line(order * (length + 1)) if runs > 1 else None,
         dy=call.line(dy.addresses() - call.bytes(2)),
         dy_offset=2,
         grad=out.address,
@@ -127,6 +135,11 @@ def grad_cases(table):
         for columns in around_vectors(table["lanes"], table["grad_panel"]):
             for pixels in (0, 1, 2, 9):
                 yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+    # Short runs joined: every height of those tiles, and two of them.
+    for runs, length in itertools.product(range(2, 6), range(1, 6)):
+        for columns in around_vectors(table["lanes"], table["grad_panel"]):
+            tile = case(pixels=9, rows=runs * length, columns=columns, runs=runs)
+            yield tile | case(accumulate=next(accumulate))
 
 
 grad_swapped = functools.partial(grad, name="grad_swapped")

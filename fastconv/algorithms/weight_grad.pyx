@@ -125,25 +125,29 @@ cdef void run_block(
     const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
     Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
 ) noexcept nogil:
-    """Add the share [first, end) of a block: units are kernel rows, fastest, panels and groups."""
+    """Add the share [first, end) of a block: units are kernel rows (or all of them), fastest, panels and groups."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t size = plan.itemsize, total = plan.out_total, row_runs = phase.runs // plan.rows.taps
+    cdef Py_ssize_t size = plan.itemsize, total = plan.out_total
+    cdef Py_ssize_t rows = 1 if plan.joined else plan.rows.taps, row_runs = 1 if plan.joined else phase.runs // rows
     cdef Py_ssize_t unit, row, run, group, panel, start, width, opened = -1
     cdef bint in_place
     cdef fastconv_grad_args args
-    args.pixels, args.rows = pixels, phase.run_length
+    args.pixels, args.rows, args.run_length = pixels, phase.run_length, phase.run_length
+    args.run_offset = work.offsets
+    if plan.joined:
+        args.rows *= phase.runs
     args.in_, args.dy = work.reads, work.dy
     args.grad_stride = total
     args.accumulate = accumulate
     for unit in range(first, end):
-        row = unit % plan.rows.taps
-        panel = unit // plan.rows.taps % plan.panels
-        group = unit // (plan.rows.taps * plan.panels)
+        row = unit % rows
+        panel = unit // rows % plan.panels
+        group = unit // (rows * plan.panels)
         start = panel_start(plan, panel)
         width = panel_start(plan, panel + 1) - start
         args.columns = min(plan.out_channels - start, width)
-        if opened != unit // plan.rows.taps:
-            opened = unit // plan.rows.taps
+        if opened != unit // rows:
+            opened = unit // rows
             # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
             in_place = job.dy.channel_stride == 1 and (plan.swapped or (
                 args.columns == width and phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows))
@@ -152,7 +156,7 @@ cdef void run_block(
             if plan.trimmed:
                 args.pixels = select_pixels(plan, block, row, run % row_runs, work)
                 args.in_, args.dy = work.some_reads, work.some_dy
-            args.in_offset = work.offsets[run] + group * source_group(plan)
+            args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
             if plan.swapped:
                 plan.kernels.grad_swapped(&args)

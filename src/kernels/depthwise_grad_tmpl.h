@@ -118,12 +118,21 @@ static FASTCONV_INLINE void K(depthwise_grad_channel)(const fastconv_depthwise_g
     for (; r < args->tap_rows; r++) K(depthwise_grad_band)(args, r, channel, 1, lanes);
 }
 
+/* Channels that do not fill a vector. */
+static FASTCONV_NOINLINE void K(depthwise_grad_last)(const fastconv_depthwise_grad_args *args, ptrdiff_t channel) {
+    K(depthwise_grad_channel)(args, channel, 0, 0, (int)(args->channels - channel));
+}
+
 static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_grad_args *given, const int taps,
                                                        const int stride) {
     const fastconv_depthwise_grad_args own = *given, *args = &own;  /* stores cannot change what is local */
     ptrdiff_t c = 0;
     for (; c + LANES <= args->channels; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES);
-    if (c < args->channels) K(depthwise_grad_channel)(args, c, taps, stride, (int)(args->channels - c));
+    /* Many channels have such before and after those that are aligned. */
+    if (c < args->channels && (taps == 3 || stride == 1))
+        K(depthwise_grad_channel)(args, c, taps, stride, (int)(args->channels - c));
+    else if (c < args->channels)
+        K(depthwise_grad_last)(args, c);
 }
 
 /* One function a window, so that each gets its own registers. */

@@ -4,14 +4,16 @@
  * of a sum over millions of pixels small. */
 
 static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
-                                         const int columns) {
+                                         const int columns, const int joined) {
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
-    const ptrdiff_t at = args->in_offset + row, dy_at = args->dy_offset;
+    const ptrdiff_t at = args->in_offset + (joined ? 0 : row), dy_at = args->dy_offset;
     const int last = (int)args->columns - (columns - 1) * LANES;
     VEC sum[GRAD_ROWS][GRAD_COLUMNS];
+    ptrdiff_t from[GRAD_ROWS];
 
     FASTCONV_UNROLL
     for (int m = 0; m < rows; m++) {
+        from[m] = joined ? args->run_offset[(row + m) / args->run_length] + (row + m) % args->run_length : m;
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) sum[m][n] = V(zero)();
     }
@@ -22,7 +24,7 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         for (int n = 0; n < columns; n++) b[n] = V(load)(d + n * LANES);
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) {
-            const VEC x = V(set1)(a[m]);
+            const VEC x = V(set1)(a[from[m]]);
             FASTCONV_UNROLL
             for (int n = 0; n < columns; n++) sum[m][n] = V(fma)(x, b[n], sum[m][n]);
         }
@@ -41,12 +43,12 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
 }
 
 static FASTCONV_INLINE void K(grad_columns)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
-                                            int columns) {
+                                            int columns, const int joined) {
     switch (columns) {
-    case 1: K(grad_tile)(args, row, rows, 1); break;
-    case 2: K(grad_tile)(args, row, rows, 2); break;
+    case 1: K(grad_tile)(args, row, rows, 1, joined); break;
+    case 2: K(grad_tile)(args, row, rows, 2, joined); break;
 #if GRAD_COLUMNS >= 3
-    case 3: K(grad_tile)(args, row, rows, 3); break;
+    case 3: K(grad_tile)(args, row, rows, 3, joined); break;
 #endif
     default: break;
     }
@@ -55,7 +57,7 @@ static FASTCONV_INLINE void K(grad_columns)(const fastconv_grad_args *args, ptrd
 /* One function a height, so that the sums of each live in registers. */
 typedef void K(grad_fn)(const fastconv_grad_args *, ptrdiff_t, int);
 #define MAX_ROWS GRAD_ROWS
-#define ROWS(m) static void K(grad_rows##m)(const fastconv_grad_args *args, ptrdiff_t row, int columns) { K(grad_columns)(args, row, m, columns); }
+#define ROWS(m) static void K(grad_rows##m)(const fastconv_grad_args *args, ptrdiff_t row, int columns) { K(grad_columns)(args, row, m, columns, 0); }
 #include "rows.def"
 #undef ROWS
 static K(grad_fn) *const K(grad_by_rows)[] = {
@@ -65,19 +67,46 @@ static K(grad_fn) *const K(grad_by_rows)[] = {
 };
 #undef MAX_ROWS
 
-static void K(grad)(const fastconv_grad_args *args) {
-    const int columns = (int)((args->columns + LANES - 1) / LANES);
-    assert(args->columns >= 1 && columns <= GRAD_COLUMNS);
+/* Runs joined: the offset of each row takes a register, so these tiles are lower.  Even ones are never less than half
+ * as high. */
+#define GRAD_JOINED_ROWS (GRAD_ROWS < 9 ? GRAD_ROWS : 9)
+#define MAX_ROWS GRAD_ROWS
+#define ROWS(m) static void K(grad_joined##m)(const fastconv_grad_args *args, ptrdiff_t row, int columns) { if (m <= GRAD_JOINED_ROWS && 2 * m >= GRAD_JOINED_ROWS) K(grad_columns)(args, row, m, columns, 1); }
+#include "rows.def"
+#undef ROWS
+static K(grad_fn) *const K(grad_joined_by_rows)[] = {
+#define ROWS(m) K(grad_joined##m),
+#include "rows.def"
+#undef ROWS
+};
+#undef MAX_ROWS
 
+static void K(grad)(const fastconv_grad_args *args) {
+    const int columns = (int)((args->columns + LANES - 1) / LANES), joined = args->run_length < args->rows;
+    const int height = joined ? GRAD_JOINED_ROWS : GRAD_ROWS;
+    K(grad_fn) *const *const tile = joined ? K(grad_joined_by_rows) : K(grad_by_rows);
+    assert(args->columns >= 1 && columns <= GRAD_COLUMNS && (!joined || args->run_length > 0));
+
+    if (joined && 2 * args->rows < height) {        /* too few to be worth a tile of their own: each by itself */
+        fastconv_grad_args one = *args;
+        one.rows = one.run_length;
+        for (ptrdiff_t r = 0; r * one.rows < args->rows; r++) {
+            one.in_offset = args->in_offset + args->run_offset[r];
+            one.grad = (REAL *)args->grad + r * one.rows * args->grad_stride;
+            K(grad)(&one);
+        }
+        return;
+    }
     /* As few tiles as the height allows, and those as even as can be: 9 rows of at most 8 are 5 + 4. */
-    const ptrdiff_t tiles = (args->rows + GRAD_ROWS - 1) / GRAD_ROWS;
+    const ptrdiff_t tiles = (args->rows + height - 1) / height;
     ptrdiff_t row = 0;
     for (ptrdiff_t t = 0; t < tiles; t++) {
         const ptrdiff_t end = args->rows * (t + 1) / tiles;
-        K(grad_by_rows)[end - row - 1](args, row, columns);
+        tile[end - row - 1](args, row, columns);
         row = end;
     }
 }
+#undef GRAD_JOINED_ROWS
 
 /* grad_swapped: the same sums with the vectors along the run, for few output channels and long runs;
  * each dy is broadcast.  The products and their order are grad's, and so are the bits. */
