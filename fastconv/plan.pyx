@@ -277,10 +277,14 @@ cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil:
 cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
     """Whether dL/dW had better copy an input that crosses cache lines: each tap loads it again.
 
-    Vectors of half a line cross few; pixels of many vectors can start with a part of one (weight_grad.pyx).  An
-    input of which nothing is known yet is taken for one of NumPy's, which are aligned to 16 bytes.
+    Vectors of half a line cross few; pixels that follow one another can be taken as a line of elements, and those of
+    many vectors can start with a part of one (weight_grad.pyx).  An input of which nothing is known yet is taken for
+    one of NumPy's, which are aligned to 16 bytes.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes
+    if source.column_stride == plan.out_total and plan.geometry.kernel_width == 3 and (
+            plan.geometry.stride_width == plan.geometry.dilation_width == 1):
+        return False
     return (lanes * plan.itemsize == 64 and plan.repeat == 1 and plan.out_total % lanes == 0
             and plan.out_total < many_vectors(plan) and (source.data == NULL or <size_t> source.data & 63 != 0))
 
@@ -446,7 +450,7 @@ cdef void make_plan(
         pixels = DEPTHWISE_PIXELS
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
-        if plan.rows.phases * plan.columns.phases > 1 and not plan.streamed:
+        if plan.rows.phases * plan.columns.phases > 1:
             # Phases write between one another's pixels: what one leaves out should still be near for the next.
             pixels = max(min(pixels, caches().l2 // 4 // (
                 plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)

@@ -62,6 +62,7 @@ typedef struct {
  *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c] * dy[q * dy_row + p * dy_stride + c] */
 typedef struct {
     ptrdiff_t rows, pixels, channels;
+    ptrdiff_t shift;                  /* channel that the first vector starts with, or 0: see src/README.md */
     const void *in, *dy;
     ptrdiff_t in_row, dy_row;         /* elements from a row of pixels to the next */
     ptrdiff_t in_stride, dy_stride;   /* elements from a pixel to the next */

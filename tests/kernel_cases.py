@@ -242,7 +242,9 @@ def depthwise_cases(table):
         )  # fmt: skip
 
 
-def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, skipped, height):
+def depthwise_grad(
+    call, pixels, channels, taps, stride, dilation, accumulate, skipped, height, shift=0
+):
     rows, columns = taps
     # The rows of pixels lie one after the other.
     x, fields = place_taps(call, height * pixels, channels, taps, stride, dilation)
@@ -267,6 +269,7 @@ def depthwise_grad(call, pixels, channels, taps, stride, dilation, accumulate, s
         grad=out.address,
         grad_stride=out.stride,
         grad_columns=filled,
+        shift=shift if fields["in_stride"] == dy.stride == channels else 0,
         accumulate=accumulate,
     )
 
@@ -276,6 +279,12 @@ def depthwise_grad_cases(table):
     skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
     for sizes in depthwise_sizes(table):
         yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height))
+    if table["lanes"] * np.dtype(table["dtype"]).itemsize == 64:
+        window = case(stride=1, dilation=1, accumulate=True, skipped=0)
+        for vectors, rows, shift in itertools.product((1, 3), (1, 3, 4), (1, 3, table["lanes"] - 1)):
+            for pixels, height in ((1, 1), (2, 3), (6, 2)):
+                sizes = case(pixels=pixels, channels=vectors * table["lanes"], taps=(rows, 3))
+                yield window | sizes | case(height=height, shift=shift)
 
 
 def pack(call, rows, columns, order, flip=False, special=(), finite=1):

@@ -256,9 +256,12 @@ cdef void run_depthwise_area(
         part.column, part.columns = block.column + area.column, args.pixels
         pack_dy(job, &part, 0, plan.out_total, plan.panel, work.slice)
         args.dy, args.dy_row, args.dy_stride = work.slice, args.pixels * plan.panel, plan.panel
-    # One vector more a pixel is worth it where there are many, all of them as far from the line.
     args.channels = plan.out_total
-    if shift > 0 and plan.out_total % lanes == 0 and plan.out_total >= many_vectors(plan):
+    if lanes * size == 64 and plan.out_total % lanes == 0 and args.tap_columns == 3 and (
+            args.in_stride == args.tap_step == args.dy_stride == plan.out_total):
+        args.shift = shift
+    # One vector more a pixel is worth it where there are many, all of them as far from the line.
+    elif shift > 0 and plan.out_total % lanes == 0 and plan.out_total >= many_vectors(plan):
         args.channels = shift
     while channel < plan.out_total:
         plan.kernels.depthwise_grad(&args)
@@ -286,7 +289,7 @@ cdef void run_depthwise_block(
         args.tap_step = tap_offset(plan, source, 0, 1) - tap_offset(plan, source, 0, 0)
     for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
-    args.grad_stride, args.grad_columns, args.accumulate = grad_stride, columns.taps, True
+    args.grad_stride, args.grad_columns, args.accumulate, args.shift = grad_stride, columns.taps, True, 0
     for image in range(block.images):
         row = 0
         while row < block.rows:

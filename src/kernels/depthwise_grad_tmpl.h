@@ -3,7 +3,7 @@
  * The sums of a few kernel rows stay in registers while all pixels pass.  Where taps are neighbours and
  * the stride is 1 or 2, each input vector is loaded once for all taps of its row that read it. */
 
-enum { K(depthwise_grad_pixels) = 4 };
+enum { K(depthwise_grad_pixels) = 4, K(may_shift) = LANES * sizeof(REAL) == 64 };
 
 static FASTCONV_INLINE void K(depthwise_grad_end)(const fastconv_depthwise_grad_args *args, ptrdiff_t tap,
                                                   ptrdiff_t channel, const VEC *sum, const int taps, const int lanes) {
@@ -40,11 +40,46 @@ static FASTCONV_INLINE void K(depthwise_grad_window)(const REAL *in, ptrdiff_t s
     }
 }
 
-/* `rows` kernel rows from `row` on; rows, taps, stride and lanes are constants. */
+/* One pixel, of which a vector holds the first or the last `lanes` channels in its other or its first lanes. */
+static FASTCONV_INLINE VEC K(load_side)(const REAL *p, int lanes, const int first) {
+    return first ? V(load_end)(p, lanes) : V(load_part)(p, lanes);
+}
+
+static FASTCONV_INLINE void K(depthwise_grad_side)(const REAL *in, ptrdiff_t step, const ptrdiff_t *offset,
+                                                   const REAL *dy, VEC *sum, const int rows, const int taps, int lanes,
+                                                   const int first) {
+    const VEC b = K(load_side)(dy, lanes, first);
+    FASTCONV_UNROLL
+    for (int r = 0; r < rows; r++) {
+        FASTCONV_UNROLL
+        for (int t = 0; t < taps; t++)
+            sum[r * taps + t] = V(fma)(K(load_side)(in + offset[r] + t * step, lanes, first), b, sum[r * taps + t]);
+    }
+}
+
+/* The sums of a vector whose last lanes are the first channels. */
+static FASTCONV_NOINLINE void K(depthwise_grad_split)(const fastconv_depthwise_grad_args *args, ptrdiff_t tap,
+                                                      ptrdiff_t channel, const VEC *sum, int taps) {
+    const int shift = (int)args->shift;
+    for (int t = 0; t < taps; t++) {
+        REAL lane[LANES];
+        V(store)(lane, sum[t]);
+        const VEC first = V(load_part)(lane + LANES - shift, shift);
+        K(depthwise_grad_end)(args, tap + t, channel, sum + t, 1, LANES - shift);
+        K(depthwise_grad_end)(args, tap + t, 0, &first, 1, shift);
+    }
+}
+
+/* `rows` kernel rows from `row` on; rows, taps, stride and lanes are constants.  A vector that starts less than one
+ * before the end of the channels takes the first channels of the pixel that follows: there is one less of those, and
+ * parts of one before and after. */
 static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad_args *args, ptrdiff_t row,
                                                    ptrdiff_t channel, const int rows, const int taps,
                                                    const int stride, const int lanes) {
-    const ptrdiff_t pixels = args->pixels, in_step = args->in_stride, dy_step = args->dy_stride, step = args->tap_step;
+    const int split = K(may_shift) && taps == 3 && stride == 1 && lanes == LANES && channel + LANES > args->channels;
+    const int shift = (int)args->shift;
+    const ptrdiff_t pixels = args->pixels - split;
+    const ptrdiff_t in_step = args->in_stride, dy_step = args->dy_stride, step = args->tap_step;
     const ptrdiff_t *offset = args->row_offset + row;
     VEC sum[DEPTHWISE_SUMS];
 
@@ -54,6 +89,7 @@ static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad
         const REAL *in = (const REAL *)args->in + q * args->in_row + channel;
         const REAL *dy = (const REAL *)args->dy + q * args->dy_row + channel;
         ptrdiff_t p = 0;
+        if (split) K(depthwise_grad_side)(in - in_step, step, offset, dy - dy_step, sum, rows, taps, shift, 1);
         for (; p + K(depthwise_grad_pixels) <= pixels; p += K(depthwise_grad_pixels)) {
             K(depthwise_grad_window)(in, step, offset, dy, dy_step, sum, rows, K(depthwise_grad_pixels), taps, stride, lanes);
             in += K(depthwise_grad_pixels) * in_step;
@@ -61,6 +97,15 @@ static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad
         }
         for (; p < pixels; p++, in += in_step, dy += dy_step)
             K(depthwise_grad_window)(in, step, offset, dy, dy_step, sum, rows, 1, taps, stride, lanes);
+        if (split) K(depthwise_grad_side)(in, step, offset, dy, sum, rows, taps, LANES - shift, 0);
+    }
+    if (split) {
+        VEC total[DEPTHWISE_SUMS];          /* a copy: what has an address does not stay in registers */
+        FASTCONV_UNROLL
+        for (int t = 0; t < rows * taps; t++) total[t] = sum[t];
+        for (int r = 0; r < rows; r++)
+            K(depthwise_grad_split)(args, (row + r) * args->grad_columns, channel, total + r * taps, taps);
+        return;
     }
     FASTCONV_UNROLL
     for (int r = 0; r < rows; r++)
@@ -126,8 +171,9 @@ static FASTCONV_NOINLINE void K(depthwise_grad_last)(const fastconv_depthwise_gr
 static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_grad_args *given, const int taps,
                                                        const int stride) {
     const fastconv_depthwise_grad_args own = *given, *args = &own;  /* stores cannot change what is local */
-    ptrdiff_t c = 0;
-    for (; c + LANES <= args->channels; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES);
+    const ptrdiff_t whole = args->channels / LANES * LANES;
+    ptrdiff_t c = K(may_shift) ? args->shift : 0;
+    for (; c < whole; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES);
     /* Many channels have such before and after those that are aligned. */
     if (c < args->channels && (taps == 3 || stride == 1))
         K(depthwise_grad_channel)(args, c, taps, stride, (int)(args->channels - c));
@@ -145,6 +191,8 @@ static void K(depthwise_grad)(const fastconv_depthwise_grad_args *args) {
     const ptrdiff_t taps = args->tap_columns;
     const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
     assert(args->rows >= 0 && args->pixels >= 0 && args->channels >= 0 && args->grad_columns >= taps);
+    assert(args->shift == 0 || (K(may_shift) && taps == 3 && stride == 1 && args->pixels > 0));
+    assert(args->shift == 0 || (args->in_stride == args->channels && args->dy_stride == args->channels));
 
     if (taps == 3 && stride == 1)
         K(depthwise_grad_3s1)(args);

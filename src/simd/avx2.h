@@ -37,6 +37,9 @@ static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm256_fmadd_ps(a, b, c); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) { return _mm256_maskload_ps(p, f32_mask(n)); }
+static FASTCONV_INLINE f32_vec f32_load_end(const float *p, int n) {
+    return _mm256_maskload_ps(p, _mm256_xor_si256(f32_mask(8 - n), _mm256_set1_epi32(-1)));
+}
 static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) { _mm256_maskstore_ps(p, f32_mask(n), a); }
 
 typedef __m256i f32_index;
@@ -96,6 +99,9 @@ static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm256_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) { return _mm256_maskload_pd(p, f64_mask(n)); }
+static FASTCONV_INLINE f64_vec f64_load_end(const double *p, int n) {
+    return _mm256_maskload_pd(p, _mm256_xor_si256(f64_mask(4 - n), _mm256_set1_epi32(-1)));
+}
 static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) { _mm256_maskstore_pd(p, f64_mask(n), a); }
 
 

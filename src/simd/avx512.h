@@ -34,6 +34,9 @@ static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 }
+static FASTCONV_INLINE f32_vec f32_load_end(const float *p, int n) {
+    return _mm512_maskz_loadu_ps((__mmask16)(0xffffu << (16 - n)), p);
+}
 static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);
 }
@@ -107,6 +110,9 @@ static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm512_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
     return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1u), p);
+}
+static FASTCONV_INLINE f64_vec f64_load_end(const double *p, int n) {
+    return _mm512_maskz_loadu_pd((__mmask8)(0xffu << (8 - n)), p);
 }
 static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1u), a);

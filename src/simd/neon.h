@@ -37,6 +37,11 @@ static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
     for (int i = 0; i < n; i++) lane[i] = p[i];
     return vld1q_f32(lane);
 }
+static FASTCONV_INLINE f32_vec f32_load_end(const float *p, int n) {
+    float lane[4] = {0};
+    for (int i = 4 - n; i < 4; i++) lane[i] = p[i];
+    return vld1q_f32(lane);
+}
 static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
     float lane[4];
     vst1q_f32(lane, a);
@@ -82,6 +87,11 @@ static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return vfmaq_f64(c, a, b); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
     return n == 2 ? vld1q_f64(p) : vsetq_lane_f64(n ? *p : 0.0, vdupq_n_f64(0.0), 0);
+}
+static FASTCONV_INLINE f64_vec f64_load_end(const double *p, int n) {
+    double lane[2] = {0};
+    for (int i = 2 - n; i < 2; i++) lane[i] = p[i];
+    return vld1q_f64(lane);
 }
 static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
     if (n == 2)

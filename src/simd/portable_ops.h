@@ -46,6 +46,12 @@ static FASTCONV_INLINE SIMD(vec) SIMD(load_part)(const SIMD_REAL *p, int n) {
     return v;
 }
 
+static FASTCONV_INLINE SIMD(vec) SIMD(load_end)(const SIMD_REAL *p, int n) {
+    SIMD(vec) v = SIMD(zero)();
+    for (int i = SIMD_LANES - n; i < SIMD_LANES; i++) v.lane[i] = p[i];
+    return v;
+}
+
 static FASTCONV_INLINE void SIMD(store_part)(SIMD_REAL *p, SIMD(vec) a, int n) {
     for (int i = 0; i < n; i++) p[i] = a.lane[i];
 }
