@@ -114,17 +114,17 @@ static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args
                                                   const VEC *sum, int columns, int lanes) {
     REAL *grad = (REAL *)args->grad + row * args->grad_stride + column;
     VEC square[LANES];
-    FASTCONV_UNROLL
+    FASTCONV_ROLLED
     for (int i = 0; i < LANES; i++) square[i] = i < columns ? sum[i] : V(zero)();
     V(transpose)(square);
-    /* All loads before all stores: one that follows the store of the row before would wait for it. */
-    FASTCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        if (i < lanes && args->accumulate)
-            square[i] = V(add)(K(load_up_to)(grad + i * args->grad_stride, columns), square[i]);
-    FASTCONV_UNROLL
-    for (int i = 0; i < LANES; i++)
-        if (i < lanes) K(store_up_to)(grad + i * args->grad_stride, square[i], columns);
+    /* All loads before all stores: one that follows the store of the row before would wait for it.  Rolled, since it
+     * is the products that take the time. */
+    const int added = args->accumulate ? lanes : 0;
+    FASTCONV_ROLLED
+    for (int i = 0; i < added; i++)
+        square[i] = V(add)(K(load_up_to)(grad + i * args->grad_stride, columns), square[i]);
+    FASTCONV_ROLLED
+    for (int i = 0; i < lanes; i++) K(store_up_to)(grad + i * args->grad_stride, square[i], columns);
 }
 
 #if GRAD_ROWS < 8
