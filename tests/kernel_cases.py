@@ -281,7 +281,8 @@ def depthwise_grad_cases(table):
         yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height))
     if table["lanes"] * np.dtype(table["dtype"]).itemsize == 64:
         window = case(stride=1, dilation=1, accumulate=True, skipped=0)
-        for vectors, rows, shift in itertools.product((1, 3), (1, 3, 4), (1, 3, table["lanes"] - 1)):
+        shifts = (1, 3, table["lanes"] - 1)
+        for vectors, rows, shift in itertools.product((1, 3), (1, 3, 4), shifts):
             for pixels, height in ((1, 1), (2, 3), (6, 2)):
                 sizes = case(pixels=pixels, channels=vectors * table["lanes"], taps=(rows, 3))
                 yield window | sizes | case(height=height, shift=shift)

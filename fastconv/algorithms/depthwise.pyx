@@ -290,11 +290,10 @@ cdef void run_phase(
         part.row = 0
         while part.row < rows:
             part.end_row = part.row + 1 if plan.streamed else rows
-            if right > left:
-                run_interior(job, &part, left, right)
-            # After the interior, which has brought their lines near.
             for pixel in range(left):
                 run_edge(job, &part, pixel)
+            if right > left:
+                run_interior(job, &part, left, right)
             for pixel in range(right, pixels):
                 run_edge(job, &part, pixel)
             part.row = part.end_row
