@@ -26,6 +26,8 @@ cdef Py_ssize_t GRAD_PIXELS = 256
 cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PIECES = 16
+# Sums that are under way at a time, where multiplications follow one another without a pause.
+cdef Py_ssize_t LATENT_SUMS = 8
 cdef Py_ssize_t MOST_PACKED = 4 << 20
 # Share of its time that a pass must save for pixels at the edges to go by themselves.
 cdef double WORTH_TRIMMING = 0.02
@@ -166,6 +168,8 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
     cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1)
     cdef Py_ssize_t along_runs = plan.out_channels * ceil_div(run, plan.kernels.lanes)
     cdef Py_ssize_t along_channels = run * ceil_div(plan.out_channels, plan.kernels.lanes)
+    if along_channels == run:   # a tile of one vector of channels has too few sums to hide a multiplication's latency
+        along_channels = along_channels * LATENT_SUMS // min(plan.kernels.grad_rows, LATENT_SUMS)
     plan.swapped = along_runs < 0.8 * along_channels
     plan.joined = plan.merged and not plan.swapped and 2 * run <= plan.kernels.grad_rows
 
