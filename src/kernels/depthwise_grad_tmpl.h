@@ -174,8 +174,8 @@ static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_
     const ptrdiff_t whole = args->channels / LANES * LANES;
     ptrdiff_t c = K(may_shift) ? args->shift : 0;
     for (; c < whole; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES);
-    /* Many channels have such before and after those that are aligned. */
-    if (c < args->channels && (taps == 3 || stride == 1))
+    /* Many channels have such before and after those that are aligned, where vectors are wider than NumPy aligns. */
+    if (c < args->channels && (taps == 3 || stride == 1) && sizeof(VEC) > 16)
         K(depthwise_grad_channel)(args, c, taps, stride, (int)(args->channels - c));
     else if (c < args->channels)
         K(depthwise_grad_last)(args, c);

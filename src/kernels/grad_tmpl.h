@@ -133,14 +133,14 @@ static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args
 #define GRAD_SWAPPED_COLUMNS 8
 #endif
 /* Vectors of rows that make enough sums to hide a multiplication, with so many columns. */
-#define GRAD_SWAPPED_VECTORS(columns) ((columns) == 1 ? 8 : (columns) <= 3 ? GRAD_ROWS / 3 : 2)
+#define GRAD_SWAPPED_VECTORS(columns) ((columns) == 1 ? (GRAD_ROWS < 6 ? 2 : 8) : (columns) <= 3 ? GRAD_ROWS / 3 : 2)
 
 /* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast. */
 static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
                                                  const int columns, const int vectors, int last) {
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
     const ptrdiff_t at = args->in_offset + row, dy_at = args->dy_offset + column, pixels = args->pixels;
-    VEC sum[GRAD_ROWS < 8 ? 8 : GRAD_ROWS][GRAD_SWAPPED_COLUMNS];
+    VEC sum[GRAD_ROWS + 2][GRAD_SWAPPED_COLUMNS];
 
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
