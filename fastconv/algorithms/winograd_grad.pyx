@@ -37,7 +37,7 @@ cdef void add_products(
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t point, first, end, column
     cdef fastconv_grad_args args
-    args.rows = rows
+    args.rows = args.run_length = rows
     args.grad_stride = w.out_range
     args.accumulate = accumulate
     for point in range(POINTS):

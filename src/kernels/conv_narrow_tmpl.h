@@ -19,7 +19,8 @@ static int K(narrow_dense)(const fastconv_conv_args *args) {
     const REAL *const *out = (const REAL *const *)args->out;
     const uintptr_t pixel = (uintptr_t)args->columns * sizeof(REAL);
     uintptr_t gaps = args->accumulate || (args->bias && args->columns > 1);
-    for (ptrdiff_t p = 1; p < args->pixels; p++) gaps |= (uintptr_t)out[p] - (uintptr_t)out[p - 1] - pixel;
+    for (ptrdiff_t p = 1; p < args->pixels && gaps == 0; p++)
+        gaps = (uintptr_t)out[p] - (uintptr_t)out[p - 1] - pixel;
     return gaps == 0;
 }
 
