@@ -22,12 +22,12 @@ cdef struct Winograd:
     Py_ssize_t weights_step, unit_elements  # transformed weights of a panel, or their gradient
     # Forward and dL/dx: panels of output channels, as many at a time as may be transformed.
     Py_ssize_t panels, panel        # of one group, and the widest
-    Py_ssize_t parts, slice, slices # of the panels; rows of K transformed at once
+    Py_ssize_t parts, slice, slices     # of the panels; rows of K transformed at once
     const Prepared *prepared        # the weights as they are needed, or NULL
     bint sliced                     # each slice of the weights is transformed where it is used
     # dL/dW: ranges of channels.
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
-    Py_ssize_t units, shares, tasks # panels or ranges of all groups
+    Py_ssize_t units, shares, tasks     # panels or ranges of all groups
     # Workspace, in bytes.
     Py_ssize_t input_bytes, output_bytes, sums_bytes, slice_bytes, tile_bytes, scratch_bytes, thread_bytes
     Py_ssize_t weights_bytes, partial_bytes, flag_bytes, shared_bytes, workspace_bytes
