@@ -25,6 +25,7 @@ cdef Py_ssize_t MOST_TILES = 96
 # dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
 cdef Py_ssize_t GRAD_TILES = 64
 cdef Py_ssize_t GRAD_RANGE = 128
+cdef Py_ssize_t MANY_RANGES = 8
 cdef Py_ssize_t MOST_PIECES = 16
 cdef Py_ssize_t PARTIAL_BYTES = 2 << 20
 # Transformed weights at a time: the input is transformed once more for each such part.
@@ -188,7 +189,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     """dL/dW: blocks of tiles, pieces of them, and ranges of channels."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, lanes = plan.kernels.lanes, most = GRAD_RANGE * 4 // size
-    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size)
+    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size), shared
     w.blocks = ceil_div(w.tiles, GRAD_TILES)
     w.block_tiles = ceil_div(w.tiles, w.blocks)
     # Pieces are a part of the result, as blocks are; ranges are not.
@@ -196,9 +197,14 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.partial_bytes = (w.pieces - 1) * piece
     w.input_pitch = odd_lines(plan, plan.in_total)
     w.output_pitch = odd_lines(plan, plan.out_total)
-    # Transformed for everyone, tiles are transformed once for all ranges: then sums may be few enough for L2.
-    w.shared = POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size <= most_shared(w)
-    if w.shared:
+    # Transformed first, tiles are transformed once for all ranges; but what another core has written is slow to read,
+    # so threads rather repeat it, unless ranges are many and so are blocks.
+    shared = POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
+    w.shared = shared <= most_shared(w) and (
+        w.threads == 1 or (w.blocks > w.pieces and ceil_div(plan.in_channels, most) * ceil_div(
+            plan.out_channels, most) > MANY_RANGES))
+    # Transformed once, by a thread for itself too if it has a single block: then sums may be few enough for L2.
+    if w.shared or w.blocks == w.pieces:
         most //= 2
     w.in_ranges = ceil_div(plan.in_channels, most)
     w.out_ranges = ceil_div(plan.out_channels, most)
