@@ -17,6 +17,8 @@ cdef double GRAD_COST = 300
 cdef double USUAL_BATCH = 4
 # Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
 cdef double WORTH_TRANSFORMING = 0.8
+# ... and how much it may lose where an image is alone.
+cdef double BEARABLE = 1.45
 # Bytes of transformed tiles: of a thread's own, and of what threads share, for each of them and in all.
 cdef Py_ssize_t MOST_BYTES = 6 << 20
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
@@ -89,11 +91,11 @@ cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """Why a plan that Winograd's algorithm could serve had better stay direct.
 
-    Counts multiply-adds of vectors.  Looks at one image, and takes the batch for one of a few: bits must depend
+    Counts multiply-adds of vectors.  Looks at one image, and takes the batch for one of a few, since bits must depend
     neither on the batch nor on the threads.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
-    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, winograd
+    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, tiles, transform
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -105,11 +107,13 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     direct = 9 * products * plan.rows.extent * plan.columns.extent
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
-    winograd = (
+    tiles = (
         weights * points_along(&plan.rows) * points_along(&plan.columns)
-        + TILE_COST * (ceil_div(C, lanes) + ceil_div(O, lanes)) * tiles_along(&plan.rows) * tiles_along(&plan.columns)
-        + (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * weights / USUAL_BATCH)
-    return SERVES if winograd < WORTH_TRANSFORMING * direct else COSTLY
+        + TILE_COST * (ceil_div(C, lanes) + ceil_div(O, lanes)) * tiles_along(&plan.rows) * tiles_along(&plan.columns))
+    transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
+    if tiles + transform / USUAL_BATCH < WORTH_TRANSFORMING * direct and tiles + transform < BEARABLE * direct:
+        return SERVES
+    return COSTLY
 
 
 cdef Py_ssize_t most_shared(const Winograd *w) noexcept nogil:
