@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import calls, catalogue, machine, memory, options, report, scaling
+from . import accuracy, calls, catalogue, machine, memory, options, report, scaling
 from .catalogue import Layer
 from .compare import OURS, compare
 from .problem import Problem
@@ -52,6 +52,8 @@ def _mode(chosen: Namespace) -> Callable[[Namespace, Sequence[Layer]], Outcome]:
         return _scaling
     if chosen.memory:
         return _memory
+    if chosen.accuracy:
+        return _accuracy
     return _calls if chosen.calls else _comparison
 
 
@@ -128,6 +130,19 @@ def _calls(chosen: Namespace, _layers: Sequence[Layer]) -> Outcome:
     facts = machine.describe() | {"threads": "1", "dtype": "float32", "rounds": str(chosen.rounds)}
     text = [report.header(facts, {}, ""), calls.report(costs).render(chosen.markdown)]
     return Outcome(facts, text, calls.as_json(costs))
+
+
+def _accuracy(chosen: Namespace, _layers: Sequence[Layer]) -> Outcome:
+    """Rounding errors, always of the same layers, in float32."""
+    errors = accuracy.measure(chosen.passes, chosen.rounds)
+    points = accuracy.compare_points(chosen.rounds)
+    facts = machine.describe() | {"dtype": "float32", "rounds": str(chosen.rounds)}
+    text = [
+        report.header(facts, {}, ""),
+        accuracy.report(errors).render(chosen.markdown),
+        accuracy.report_points(points).render(chosen.markdown),
+    ]
+    return Outcome(facts, text, accuracy.as_json(errors, points))
 
 
 def _ours(workers: Mapping[str, Worker], absent: Mapping[str, str]) -> Worker:

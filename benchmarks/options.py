@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     mode.add_argument("--scaling", action="store_true", help="fastconv with 1, 2, ... threads")
     mode.add_argument("--memory", action="store_true", help="peak memory of a call, no times")
     mode.add_argument("--calls", action="store_true", help="nanoseconds of a small call from C")
+    mode.add_argument("--accuracy", action="store_true", help="rounding errors, no times")
     mode.add_argument("--list", action="store_true", help="print the known layers and stop")
     add(
         "--layers",

@@ -263,3 +263,15 @@ def test_calls_from_c_have_a_row_for_each_pass(tmp_path):
     forward, *gradients = json.loads((tmp_path / "calls.json").read_text())["calls"]
     assert len(forward["call_ns"]) == len(forward["arithmetic_ns"]) == 1
     assert all(cost["call_ns"] and not cost["arithmetic_ns"] for cost in gradients)
+
+
+def test_accuracy_has_a_row_for_each_size_and_set_of_points(tmp_path):
+    file = tmp_path / "accuracy.json"
+    ran = bench("--accuracy", "--passes", "weight_grad", "--rounds", 1, "--json", file)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(file.read_text())
+    assert len(found["errors"]) == 2 * 8
+    assert all(0 < e["error"] < 1e-4 and e["op"] == "weight_grad" for e in found["errors"])
+    ours = [e["error"] for e in found["points"] if "(ours)" in e["what"]]
+    assert len(ours) == 1
+    assert ours[0] < found["points"][0]["error"]
