@@ -7,8 +7,8 @@ is to its right::
 
 `functional` and `arrays` check arguments once and turn them into shapes and pointers; `geometry`
 resolves padding and output size; `plan` finds taps, phases, blocks and panels; `engine` runs the
-plan without the GIL through one of `algorithms`, whose `blocks` gather what is irregular, or by
-Winograd's, whose output is cut into `tiles`; the kernels in src/ multiply dense rows, once for every
+plan without the GIL through one of `algorithms`, whose `blocks` gather what is irregular, or, by
+Winograd's, cut the output into `tiles`; the kernels in src/ multiply dense rows, once for every
 dtype and instruction set.  `reference` says the same in plain NumPy, `explain` shows the plan of a
 call, `layers` holds Conv2D, `packing` prepares weights; `capi` and include/fastconv.h are for C.
 """

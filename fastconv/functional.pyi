@@ -9,10 +9,6 @@ from fastconv.packing import PackedWeights
 # What `out` is, the result is.
 _Out = TypeVar("_Out", bound=NDArray[numpy.float32 | numpy.float64])
 
-ALGORITHMS: tuple[str, ...]
-
-def get_default_algorithm() -> Algorithm: ...
-def set_default_algorithm(algorithm: Algorithm) -> None: ...
 @overload
 def conv2d(
     x: NDArray[numpy.float32],

@@ -1,6 +1,9 @@
 # Weights prepared once for many forward passes: see packing.pyx.
+cimport cython
+
 from fastconv.plan cimport Prepared
 
+@cython.final
 cdef class PackedWeights:
     cdef readonly object array
     cdef dict options           # what `pack` was asked for

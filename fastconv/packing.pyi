@@ -1,11 +1,14 @@
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, final
 
 import numpy
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastconv._typing import Algorithm, Padding, Pair
 
+@final
 class PackedWeights:
+    # Refuses: `pack` makes them.
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     @property
     def array(self) -> NDArray[numpy.float32 | numpy.float64]: ...
     @property

@@ -1,4 +1,5 @@
 """Weights prepared once for many forward passes: packed for the direct sum, or transformed for Winograd's."""
+cimport cython
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp
 
@@ -20,6 +21,7 @@ from fastconv.arrays import as_array, common_dtype
 cdef Py_ssize_t USUAL_SIZE = 56
 
 
+@cython.final
 cdef class PackedWeights:
     """Weights that `pack` prepared, for `conv2d` in the place of `w`; they never change.
 
