@@ -3,6 +3,7 @@ cimport cython
 
 from fastconv.plan cimport Prepared
 
+
 @cython.final
 cdef class PackedWeights:
     cdef readonly object array

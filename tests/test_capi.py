@@ -95,9 +95,35 @@ def test_algorithms():
             assert refused(which, algorithm=unknown) == "FASTCONV_UNKNOWN_ALGORITHM"
 
 
+@pytest.mark.parametrize("which", PASSES)
+def test_every_algorithm_gives_the_bits_that_it_gives_python(which):
+    conv = Conv((2, 13, 14, 24), (3, 3, 12, 40), padding=1, groups=2)
+    a = operands(conv, floats)
+    for name, number in c.enum("fastconv_algorithm").items():
+        out = filled(which, conv)
+        assert c.call(which, conv, a, out, algorithm=number) == c.OK
+        algorithm = name.removeprefix("FASTCONV_").lower()
+        assert_same_bits(out, run(fastconv, which, conv, a, algorithm=algorithm))
+
+
+def test_the_default_algorithm_is_that_of_the_process():
+    conv = Conv((1, 13, 14, 24), (3, 3, 24, 40), padding=1)
+    a = operands(conv, floats)
+    results = {}
+    try:
+        for name in ("winograd", "direct"):
+            fastconv.set_default_algorithm(name)
+            results[name] = filled("forward", conv)
+            assert c.call("forward", conv, a, results[name]) == c.OK
+            assert_same_bits(results[name], run(fastconv, "forward", conv, a, algorithm=name))
+    finally:
+        fastconv.set_default_algorithm("auto")
+    assert (results["winograd"] != results["direct"]).any()
+
+
 def test_an_algorithm_serves_c_where_it_serves_python():
     winograd = c.enum("fastconv_algorithm")["FASTCONV_WINOGRAD"]
-    a = operands(SMALL)  # a stride and groups, which no Winograd algorithm serves
+    a = operands(SMALL)  # a stride, which Winograd's algorithm does not serve
     for which in PASSES:
         with pytest.raises(ValueError, match="algorithm"):
             run(fastconv, which, SMALL, a, algorithm="winograd")
