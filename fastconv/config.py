@@ -90,7 +90,7 @@ def get_include() -> str:
 
 
 def _config() -> dict[str, dict[str, Any]]:
-    from fastconv import _kernels, compiler, threads
+    from fastconv import _kernels, choice, compiler, threads
 
     asked = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS")
     return {
@@ -110,6 +110,10 @@ def _config() -> dict[str, dict[str, Any]]:
             "in use": _kernels.current(),
             "FASTCONV_ISA": os.environ.get("FASTCONV_ISA"),
             "cache": _kernels.cache_sizes(),
+        },
+        "algorithm": {
+            "default": choice.get_default_algorithm(),
+            "FASTCONV_ALGORITHM": os.environ.get("FASTCONV_ALGORITHM"),
         },
         "threads": {
             "at most": threads.get_num_threads(),

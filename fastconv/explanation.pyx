@@ -94,7 +94,8 @@ cdef str kernel_of(const Plan *plan):
     if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):
         return "register tile, vectors along the input channels"
     tile = plan.kernels.grad_rows if plan.op == WEIGHT_GRAD else plan.kernels.conv_rows
-    return f"register tile of {tile} rows by {plan.panel // plan.kernels.lanes} vectors of {plan.kernels.lanes}"
+    return (f"register tile of {tile} rows by {plan.panel // plan.kernels.lanes} vectors of {plan.kernels.lanes}"
+            + (", all kernel rows together" if plan.op == WEIGHT_GRAD and plan.joined else ""))
 
 
 cdef dict tiles_of(const Winograd *w):

@@ -18,7 +18,7 @@ def test_version_is_the_one_of_the_distribution():
 
 def test_dicts_say_what_the_modules_say():
     found = fastconv.show_config(mode="dicts")
-    assert list(found) == ["versions", "build", "cpu", "threads"]
+    assert list(found) == ["versions", "build", "cpu", "algorithm", "threads"]
     assert found["versions"]["fastconv"] == fastconv.__version__
     assert found["build"]["OpenMP"] is threads.has_openmp()
     assert found["build"]["compiler"]

@@ -160,6 +160,47 @@ static FASTCONV_NOINLINE void K(winograd_empty)(const fastconv_winograd_args *ar
             K(store_up_to)(out + i * args->out_row + j * args->out_column, V(load)(frame + (6 * i + j) * LANES), lanes);
 }
 
+/* The same matrix along both axes of one whole vector, with all between them in registers: for the weights, of which
+ * there are 3x3. */
+static FASTCONV_INLINE VEC K(winograd_through)(const fastconv_winograd_args *args, ptrdiff_t channel,
+                                               void (*transform)(const VEC *, VEC *), const int size,
+                                               const int results) {
+    const REAL *in = (const REAL *)args->in + channel;
+    REAL *out = (REAL *)args->out + channel;
+    VEC between[6][6], check = V(zero)();
+    FASTCONV_UNROLL
+    for (int j = 0; j < size; j++) {
+        VEC from[6], to[6];
+        FASTCONV_UNROLL
+        for (int i = 0; i < size; i++) from[i] = V(load)(in + i * args->in_row + j * args->in_column);
+        transform(from, to);
+        FASTCONV_UNROLL
+        for (int i = 0; i < results; i++) between[i][j] = to[i];
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < results; i++) {
+        VEC to[6];
+        transform(between[i], to);
+        FASTCONV_UNROLL
+        for (int j = 0; j < results; j++) {
+            V(store)(out + i * args->out_row + j * args->out_column, to[j]);
+            if (results < size) check = V(fma)(to[j], V(zero)(), check);
+        }
+    }
+    return check;
+}
+
+/* Whole vectors of weights, or of their gradient, which it returns the channels of. */
+static FASTCONV_NOINLINE ptrdiff_t K(winograd_all_weights)(const fastconv_winograd_args *args, VEC *check) {
+    ptrdiff_t n = 0;
+    if (args->rows == fastconv_winograd_weights)
+        for (; n + LANES <= args->channels; n += LANES) K(winograd_through)(args, n, K(winograd_weights), 3, 6);
+    else
+        for (; n + LANES <= args->channels; n += LANES)
+            *check = V(add)(*check, K(winograd_through)(args, n, K(winograd_weights_grad), 6, 3));
+    return n;
+}
+
 static void K(winograd)(const fastconv_winograd_args *args) {
     const int rows = K(winograd_transforms)[args->rows].size, columns = K(winograd_transforms)[args->columns].size;
     const int inside = args->first_row == 0 && args->first_column == 0 && args->end_row == rows && args->end_column == columns;
@@ -169,7 +210,11 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
 
-    for (ptrdiff_t n = 0; n < args->channels; n += 4 * LANES) {
+    ptrdiff_t done = 0;
+    if (inside && whole && !args->bias && args->rows == args->columns && args->rows >= fastconv_winograd_weights
+        && args->out_rows == K(winograd_transforms)[args->rows].results)
+        done = K(winograd_all_weights)(args, &check);
+    for (ptrdiff_t n = done; n < args->channels; n += 4 * LANES) {
         const ptrdiff_t left = args->channels - n, vectors = left < 4 * LANES ? (left + LANES - 1) / LANES : 4;
         const int full = left >= vectors * LANES;
         K(winograd_lines) down, across;
