@@ -46,6 +46,17 @@ cdef extern from "kernel_table.h" nogil:
         const void *bias
         int accumulate
 
+    ctypedef struct fastconv_depthwise_pairs_args:
+        Py_ssize_t pairs, channels, strip
+        const void *in_ "in"
+        void *out
+        Py_ssize_t in_stride, out_stride
+        Py_ssize_t tap_rows, tap_columns
+        const Py_ssize_t *row_offset
+        const void *first
+        const void *second
+        Py_ssize_t weights_stride
+
     ctypedef struct fastconv_depthwise_grad_args:
         Py_ssize_t rows, pixels, channels, shift
         const void *in_ "in"
@@ -112,6 +123,7 @@ cdef extern from "kernel_table.h" nogil:
         void (*grad)(const fastconv_grad_args *) noexcept nogil
         void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil
+        void (*depthwise_pairs)(const fastconv_depthwise_pairs_args *) noexcept nogil
         void (*depthwise_grad)(const fastconv_depthwise_grad_args *) noexcept nogil
         void (*pack)(const fastconv_pack_args *) noexcept nogil
         void (*gather)(const fastconv_gather_args *) noexcept nogil

@@ -76,7 +76,8 @@ def tables():
                 "conv_rows": t.conv_rows, "grad_rows": t.grad_rows,
                 "conv": <size_t> t.conv, "conv_narrow": <size_t> t.conv_narrow,
                 "grad": <size_t> t.grad, "grad_swapped": <size_t> t.grad_swapped,
-                "depthwise": <size_t> t.depthwise, "depthwise_grad": <size_t> t.depthwise_grad,
+                "depthwise": <size_t> t.depthwise, "depthwise_pairs": <size_t> t.depthwise_pairs,
+                "depthwise_grad": <size_t> t.depthwise_grad,
                 "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
                 "check": <size_t> t.check, "winograd": <size_t> t.winograd,
             })

@@ -63,6 +63,8 @@ cdef void gather_block(
     const Plan *plan, const Tensor *x, const Block *block, char *scratch, Source *source) noexcept nogil
 cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
+cdef void find_interior(
+    const Plan *plan, const Block *block, const Phase *phase, Py_ssize_t *left, Py_ssize_t *right) noexcept nogil
 cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil
 cdef Py_ssize_t point_pixels(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,

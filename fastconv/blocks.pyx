@@ -161,6 +161,20 @@ cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const 
     return phase_steps(&plan.columns, phase.column, block.column, block.columns)
 
 
+cdef void find_interior(
+    const Plan *plan, const Block *block, const Phase *phase, Py_ssize_t *left, Py_ssize_t *right,
+) noexcept nogil:
+    """Of the block's pixels across, those [left, right) that read inside the input through every tap of the phase."""
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), step = columns.in_step, first, end
+    left[0], right[0] = 0, pixels
+    if plan.clipped:
+        first = max(-columns.tap_offset[phase.first_column], 0)
+        left[0] = min(max((first + step - 1) // step - block.column, 0), pixels)
+        end = max(columns.in_size - columns.tap_offset[phase.first_column + phase.columns - 1], 0)
+        right[0] = min(max((end + step - 1) // step - block.column, left[0]), pixels)
+
+
 cdef void zero_block(const Plan *plan, const Block *block, char *out) noexcept nogil:
     """Zero the block's rows of dL/dx before the phases, where some pixels belong to none."""
     cdef Py_ssize_t first = block.row * plan.rows.out_step, column = block.column * plan.columns.out_step

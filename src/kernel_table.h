@@ -58,6 +58,20 @@ typedef struct {
     int accumulate;
 } fastconv_depthwise_args;
 
+/* out[2 * p + e][c] = sum over r < tap_rows and t < tap_columns + e of
+ *     in[p * in_stride + row_offset[r] + t * in_stride + c] * (e ? second : first)[r * (tap_columns + e) + t][c] */
+typedef struct {
+    ptrdiff_t pairs, channels;
+    ptrdiff_t strip;                  /* pairs that go through all channels before the next ones do */
+    const void *in;
+    void *out;
+    ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */
+    ptrdiff_t tap_rows, tap_columns;  /* tap_columns: 1 or 2 */
+    const ptrdiff_t *row_offset;      /* [tap_rows] */
+    const void *first, *second;       /* [tap_rows * tap_columns], [tap_rows * (tap_columns + 1)] rows */
+    ptrdiff_t weights_stride;
+} fastconv_depthwise_pairs_args;
+
 /* grad[r * grad_columns + t][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of
  *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c] * dy[q * dy_row + p * dy_stride + c] */
 typedef struct {

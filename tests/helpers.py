@@ -172,6 +172,8 @@ GEOMETRIES = [
     Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
     Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
+    Conv((2, 8, 38, 33), (3, 3, 1, 33), groups=33, stride=2),  # dL/dx by pairs, the second first
+    Conv((1, 11, 27, 18), (5, 5, 1, 18), groups=18, stride=2, padding="same"),
     Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
     Conv((2, 2, 3, 9), (2, 3, 9, 260)),
     Conv((3, 10, 13, 20), (3, 3, 20, 24), padding=1),  # Winograd tiles of all four kinds

@@ -242,6 +242,41 @@ def depthwise_cases(table):
         )  # fmt: skip
 
 
+def depthwise_pairs(call, pairs, channels, rows, columns, strip):
+    x, fields = place_taps(call, pairs, channels, (rows, columns + 1), 1, 1)
+    weights = [call.values(rows, columns + e, channels) for e in range(2)]
+    want = np.zeros((pairs, 2, channels))
+    for e in range(2):
+        want[:, e] = np.einsum("rtpc,rtc->pc", wide(x[:, : columns + e]), wide(weights[e]))
+    want = want.reshape(2 * pairs, channels)
+    out = call.output(call.unread(2 * pairs, channels), want, rows * (columns + 1))
+    first, second = (call.rows(w.reshape(-1, channels)) for w in weights)
+    for name in ("pixels", "tap_step", "tap_columns"):
+        del fields[name]
+    return call(
+        "depthwise_pairs",
+        out,
+        **fields,
+        pairs=pairs,
+        strip=strip,
+        tap_columns=columns,
+        out=out.address,
+        out_stride=out.stride,
+        first=first.address,
+        second=second.address,
+        weights_stride=first.stride,
+    )
+
+
+def depthwise_pairs_cases(table):
+    strips = itertools.cycle((64, 8, 5))
+    for columns, channels in itertools.product((1, 2), around(table["lanes"], 3 * table["lanes"])):
+        # Tiles of 8, 4 and 1 pairs, and tiles that overlap the one before.
+        for rows, pairs in itertools.product((0, 1, 2, 3), (0, 1, 3, 4, 5, 7, 8, 11, 13, 19)):
+            sizes = case(pairs=pairs, channels=channels, rows=rows, columns=columns)
+            yield case(**sizes, strip=next(strips))
+
+
 def depthwise_grad(
     call, pixels, channels, taps, stride, dilation, accumulate, skipped, height, shift=0
 ):
@@ -433,6 +468,7 @@ CASES = {
     "grad": (grad, grad_cases),
     "grad_swapped": (grad_swapped, grad_swapped_cases),
     "depthwise": (depthwise, depthwise_cases),
+    "depthwise_pairs": (depthwise_pairs, depthwise_pairs_cases),
     "depthwise_grad": (depthwise_grad, depthwise_grad_cases),
     "pack": (pack, pack_cases),
     "gather": (gather, gather_cases),

@@ -13,16 +13,20 @@ follow one another, a row is one line of elements in which a vector may start an
 aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere
 the first `shift` channels of every pixel go by themselves, if there are enough others.
 
+In a dL/dx of stride 2 the pixels of a row belong to two phases in turn.  Where those have one and two taps, or two and
+three, a kernel of their own computes both at once, and reads dy once; pixels at the edges stay with their phase.
+
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
 """
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_depthwise_args, fastconv_gather_args, fastconv_pack_args, flush_denormals, restore_mode)
+    fastconv_depthwise_args, fastconv_depthwise_pairs_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
+    restore_mode)
 from fastconv.axes cimport Axis, even_part, real_taps, same_taps
 from fastconv.blocks cimport (
-    Block, Phase, Source, Workspace, gather_block, locate_block, open_phase, open_workspace,
+    Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, many_vectors
 
@@ -261,12 +265,14 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
 
 cdef void run_phase(
     const Job *job, const Block *block, const Phase *phase, const Source *source, Py_ssize_t *offsets,
+    Py_ssize_t first_done, Py_ssize_t end_done,
 ) noexcept nogil:
-    """Every pixel that a phase has in the block."""
+    """Every pixel that a phase has in the block, but for those of each row that are done already."""
     cdef const Plan *plan = job.plan
     cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left = 0, right = pixels
-    cdef Py_ssize_t tap, pixel, rows, step = columns.in_step
+    cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left, right
+    cdef Py_ssize_t tap, pixel, rows
+    cdef bint paired = first_done < end_done
     cdef Part part
     part.block, part.phase, part.source = block, phase, source
     for tap in range(phase.rows):
@@ -280,11 +286,9 @@ cdef void run_phase(
                               - tap_offset(plan, source, 0, phase.first_column))
     part.args.weights_stride, part.args.weights_columns = plan.panel, phase.columns
     part.args.bias = NULL
-    if plan.clipped:            # pixels [left, right) read through every tap across
-        left = max(-columns.tap_offset[phase.first_column], 0)
-        left = min(max((left + step - 1) // step - block.column, 0), pixels)
-        right = max(columns.in_size - columns.tap_offset[phase.first_column + phase.columns - 1], 0)
-        right = min(max((right + step - 1) // step - block.column, left), pixels)
+    find_interior(plan, block, phase, &left, &right)
+    if paired:
+        left, right = first_done, end_done
     rows = phase_block_rows(plan, block, phase)
     for part.image in range(block.images):
         part.row = 0
@@ -292,11 +296,76 @@ cdef void run_phase(
             part.end_row = part.row + 1 if plan.streamed else rows
             for pixel in range(left):
                 run_edge(job, &part, pixel)
-            if right > left:
+            if right > left and not paired:
                 run_interior(job, &part, left, right)
             for pixel in range(right, pixels):
                 run_edge(job, &part, pixel)
             part.row = part.end_row
+
+
+cdef void run_pair_rows(
+    const Job *job, const Block *block, const Phase *single, const Phase *double_, const Source *source,
+    Py_ssize_t first, Py_ssize_t pairs, Py_ssize_t *offsets,
+) noexcept nogil:
+    """Pairs [first, first + pairs) of every row: a pixel of one phase and the next one, of the other."""
+    cdef const Plan *plan = job.plan
+    cdef const Axis *rows = &plan.rows
+    cdef Py_ssize_t size = plan.itemsize, image, row, tap, first_tap, end_tap
+    cdef const char *in_
+    cdef const char *weights = job.packed + phase_weights(plan, single)
+    cdef const char *more_weights = job.packed + phase_weights(plan, double_)
+    cdef fastconv_depthwise_pairs_args args
+    for tap in range(single.rows):
+        offsets[tap] = tap_offset(plan, source, single.first_row + tap, 0)
+    args.pairs, args.channels = pairs, plan.out_total
+    args.strip = plan.strip_pixels
+    args.in_stride, args.out_stride = source.column_stride, plan.out_total
+    args.tap_columns, args.weights_stride = single.columns, plan.panel
+    first_tap, end_tap = 0, single.rows
+    for image in range(block.images):
+        in_ = source.data + size * (
+            image * source.image_stride + first * source.column_stride
+            + tap_offset(plan, source, 0, single.first_column) - tap_offset(plan, source, 0, 0))
+        for row in range(phase_block_rows(plan, block, single)):
+            if plan.clipped:
+                real_taps(rows, single.first_row, single.rows, block.row + row, &first_tap, &end_tap)
+            args.tap_rows, args.row_offset = end_tap - first_tap, offsets + first_tap
+            args.in_ = in_ + row * source.row_stride * size
+            args.out = job.out + size * plan.out_total * (
+                ((block.image + image) * rows.out_size + rows.phase_first[single.row]
+                 + (block.row + row) * rows.out_step) * plan.columns.out_size
+                + plan.columns.phase_first[single.column] + (block.column + first) * plan.columns.out_step)
+            args.first = weights + first_tap * single.columns * plan.panel * size
+            args.second = more_weights + first_tap * double_.columns * plan.panel * size
+            plan.kernels.depthwise_pairs(&args)
+
+
+cdef bint run_pairs(
+    const Job *job, const Block *block, Py_ssize_t row, const Source *source, Py_ssize_t *offsets,
+) noexcept nogil:
+    """A phase of rows through both phases of columns at once; returns whether the kernel for that serves them."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t left, right, first, end, single, late
+    cdef Phase phases[2]
+    if not (plan.columns.out_step == plan.columns.phases == 2 and plan.columns.consecutive and shares_of(plan) == 1
+            and plan.group == 1):
+        return False
+    open_phase(plan, row, 0, &phases[0])
+    open_phase(plan, row, 1, &phases[1])
+    single = 0 if phases[0].columns < phases[1].columns else 1
+    late = single               # the other one's pixel that follows is a step later if it is the first phase
+    if phases[1 - single].columns != phases[single].columns + 1 or phases[single].columns > 2 or (
+            plan.columns.tap_offset[phases[single].first_column]
+            != plan.columns.tap_offset[phases[1 - single].first_column] + late):
+        return False
+    find_interior(plan, block, &phases[single], &first, &end)
+    find_interior(plan, block, &phases[1 - single], &left, &right)
+    first, end = max(first, left - late), min(end, right - late)
+    if first < end:
+        run_pair_rows(job, block, &phases[single], &phases[1 - single], source, first, end - first, offsets)
+    run_phase(job, block, &phases[single], source, offsets, first, end)
+    run_phase(job, block, &phases[1 - single], source, offsets, first + late, end + late)
+    return True
 
 
 cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
@@ -327,9 +396,11 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
     for row in range(plan.rows.phases):
+        if run_pairs(job, &block, row, &source, work.offsets):
+            continue
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
-            run_phase(job, &block, &phase, &source, work.offsets)
+            run_phase(job, &block, &phase, &source, work.offsets, 0, 0)
     restore_mode(mode)
 
 

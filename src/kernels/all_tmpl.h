@@ -18,6 +18,7 @@ static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
 #include "conv_narrow_tmpl.h"
 #include "grad_tmpl.h"
 #include "depthwise_tmpl.h"
+#include "depthwise_pairs_tmpl.h"
 #include "depthwise_grad_tmpl.h"
 #include "copy_tmpl.h"
 #include "winograd_tmpl.h"
