@@ -149,15 +149,24 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
     }
     for (ptrdiff_t p = 0; p < pixels; p++) {
         const REAL *a = in[p] + at, *d = dy[p] + dy_at;
-        VEC b[GRAD_SWAPPED_COLUMNS];
+        VEC b[GRAD_SWAPPED_COLUMNS], x[GRAD_ROWS + 2];
+        /* The columns stay in registers where there is room, else the vectors, which are fewer. */
+        const int held = (vectors + 1) * columns < GRAD_ROWS * GRAD_COLUMNS + 4;
         FASTCONV_UNROLL
-        for (int m = 0; m < columns; m++) b[m] = V(set1)(d[m]);
+        for (int m = 0; m < columns && held; m++) b[m] = V(set1)(d[m]);
         FASTCONV_UNROLL
         for (int n = 0; n < vectors; n++) {
-            const VEC x = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
+            x[n] = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
             if (columns == 1 && n * LANES * sizeof(REAL) % 64 == 0) FASTCONV_PREFETCH(a + n * LANES + 8192 / sizeof(REAL));
             FASTCONV_UNROLL
-            for (int m = 0; m < columns; m++) sum[n][m] = V(fma)(x, b[m], sum[n][m]);
+            for (int m = 0; m < columns && held; m++) sum[n][m] = V(fma)(x[n], b[m], sum[n][m]);
+            if (!held) x[n] = V(keep)(x[n]);
+        }
+        FASTCONV_UNROLL
+        for (int m = 0; m < columns && !held; m++) {
+            b[m] = V(set1)(d[m]);
+            FASTCONV_UNROLL
+            for (int n = 0; n < vectors; n++) sum[n][m] = V(fma)(x[n], b[m], sum[n][m]);
         }
     }
     FASTCONV_UNROLL
