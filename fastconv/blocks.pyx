@@ -123,8 +123,8 @@ cdef void gather_block(
     args.column_stride = x.column_stride
     args.pixel_step = plan.pixel_pitch
     if not plan.depthwise:
-        args.outer, args.inner = plan.planes, plan.pixel_pitch
-        args.outer_stride, args.inner_stride = plan.pixel_pitch * x.channel_stride, x.channel_stride
+        args.outer, args.inner = plan.planes, plan.in_channels * (plan.groups // plan.planes)
+        args.outer_stride, args.inner_stride = args.inner * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
     elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
         args.outer, args.inner = plan.multiplier, plan.out_total

@@ -30,6 +30,9 @@ cdef Py_ssize_t MOST_PARTIALS = 4 << 20
 cdef Py_ssize_t GRAD_UNITS = 96
 cdef Py_ssize_t GRAD_PIECE = 384
 cdef Py_ssize_t MOST_PIECES = 16
+# Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
+cdef Py_ssize_t SAME_SET = 4096
+cdef Py_ssize_t SPREAD_FILTERS = 128
 # Sums that are under way at a time, where multiplications follow one another without a pause.
 cdef Py_ssize_t LATENT_SUMS = 8
 cdef Py_ssize_t MOST_PACKED = 4 << 20
@@ -310,6 +313,17 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
 
 
+cdef bint needs_gaps(const Plan *plan) noexcept nogil:
+    """Whether dL/dW had better copy its input so that pixels do not share one set of L1.
+
+    A tile takes a few channels of each pixel, and the next tile should find the rest of the line still there.
+    """
+    cdef Py_ssize_t apart = plan.columns.in_step * plan.in_channels * plan.itemsize
+    return (plan.op == WEIGHT_GRAD and plan.columns.taps == plan.groups == 1 and not plan.tiled
+            and apart % SAME_SET == 0 and plan.out_channels >= SPREAD_FILTERS
+            and 2 * plan.kernels.grad_rows * plan.itemsize <= 64)
+
+
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil:
     """Read the input in place where it is dense and needs no padding, else gather it."""
     cdef bint single = plan.columns.taps == plan.columns.phases
@@ -338,6 +352,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         return
     plan.gathered = padded or source.channel_stride != 1 or not (
         dense or (plan.in_channels >= 64 and not runs_matter))
+    if needs_gaps(plan):
+        plan.gathered = True
+        plan.pixel_pitch += 64 // plan.itemsize
     if plan.gathered:
         dense = single or plan.planes == plan.groups
     # dL/dW leaves padding out tap by tap; selecting the pixels of each must not cost more than it saves.  As with

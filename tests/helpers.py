@@ -152,6 +152,7 @@ GEOMETRIES = [
     Conv((1, 14, 15, 16), (3, 3, 16, 32), padding=1),  # whole tiles
     Conv((1, 4, 5, 257), (3, 3, 257, 19)),  # many input channels: long sums
     Conv((1, 4, 5, 7), (2, 2, 7, 300)),  # many filters
+    Conv((1, 4, 3, 1024), (2, 1, 1024, 130)),  # pixels that share a set of L1
     Conv((2, 1, 30, 8), (1, 5, 8, 24), padding=((0, 0), (4, 0))),  # one row: causal 1-D
     Conv((2, 6, 6, 4), (3, 3, 1, 4), groups=4),  # depthwise
     Conv((2, 9, 10, 37), (3, 3, 1, 37), groups=37, padding=1),  # depthwise, odd channels
