@@ -106,8 +106,9 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
     cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
     cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
-    # A class more means a tile that is not full, as long as a pixel or so, and a call of 60 cycles.
-    cdef double cost = classes * (1.0 + 120.0 / (max(K, 1) * min(plan.vectors, plan.panel // plan.kernels.lanes)))
+    # A class more means a tile that is not full, as long as what is left of a pixel or so, and a call of 60 cycles.
+    cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
+    cdef double cost = classes * (1.0 - plan.columns.missing + 120.0 / (max(K, 1) * vectors))
     return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
 
 
@@ -507,6 +508,10 @@ cdef void make_plan(
                 * plan.panel * plan.itemsize + kernels.lanes * plan.itemsize)
     else:
         choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
+        # Where no pixel reads any padding, there is no need for any; in dL/dx, whatever the weights.
+        if op == INPUT_GRAD and plan.trimmed and plan.groups == source.channel_stride == 1 and (
+                source.column_stride == plan.in_channels):
+            plan.gathered = False
         if op == WEIGHT_GRAD:
             plan.packed = False
             plan.parts = 1

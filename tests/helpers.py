@@ -177,6 +177,7 @@ GEOMETRIES = [
     Conv((1, 11, 27, 18), (5, 5, 1, 18), groups=18, stride=2, padding="same"),
     Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
     Conv((2, 2, 3, 9), (2, 3, 9, 260)),
+    Conv((3, 5, 5, 6), (5, 5, 6, 40)),  # dL/dx in place: each pixel has a tap of its own
     Conv((3, 10, 13, 20), (3, 3, 20, 24), padding=1),  # Winograd tiles of all four kinds
     Conv((2, 14, 15, 32), (3, 3, 16, 40), padding=(2, 0), dilation=(1, 2), groups=2),
     Conv((1, 30, 31, 18), (3, 3, 18, 20), padding=((2, 1), (0, 3))),  # several blocks of them
