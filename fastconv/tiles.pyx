@@ -142,7 +142,8 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
     w.sliced = w.prepared == NULL
-    w.slice = max(caches().l2 // 2 // (POINTS * w.panel * size), 16)
+    # Whole squares, for weights that have to be transposed.
+    w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
     w.shares = plan.groups * w.panels
 
 
