@@ -6,7 +6,7 @@ of K, the pieces of dL/dW) follows from the geometry alone; caches and threads d
 import os
 
 from fastconv._kernels cimport caches, fastconv_check_args
-from fastconv.axes cimport ceil_div, make_axis, reads_everywhere, set_block
+from fastconv.axes cimport ceil_div, make_axis, reads_everywhere, set_block, whole_lines
 from fastconv.blocks cimport PixelClass
 
 # Pixels a block aims at: enough to use a packed slice of weights many times over.
@@ -53,10 +53,6 @@ def _serial_flops():
 
 # Below this a second thread costs more than it saves: docs/performance.md says how that was measured.
 cdef double SERIAL_FLOPS = _serial_flops()
-
-
-cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
-    return (size + 63) & ~(<Py_ssize_t> 63)
 
 
 cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:

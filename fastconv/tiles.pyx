@@ -6,7 +6,7 @@ outputs that are not there.  With a dilation, neighbours in a tile are that far 
 """
 from fastconv._kernels cimport (
     caches, fastconv_gather_args, fastconv_winograd_input4, fastconv_winograd_input6, fastconv_winograd_output6_grad)
-from fastconv.axes cimport Axis, ceil_div
+from fastconv.axes cimport Axis, ceil_div, whole_lines
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, WEIGHT_GRAD, Plan, Prepared, Tensor, choose_shares, useful_threads
 
@@ -34,10 +34,6 @@ cdef Py_ssize_t PARTIAL_BYTES = 2 << 20
 cdef Py_ssize_t PART_BYTES = 10 << 20
 # Rows of K whose weights one task transforms.
 cdef Py_ssize_t SLICE = 32
-
-
-cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
-    return (size + 63) & ~(<Py_ssize_t> 63)
 
 
 cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
@@ -78,14 +74,17 @@ cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
     return SERVES
 
 
+cdef inline Py_ssize_t points_of(Py_ssize_t outputs) noexcept nogil:
+    """Points of the tiles of so many outputs in a row."""
+    cdef Py_ssize_t left = outputs % 4
+    return MOST_POINTS * (outputs // 4) + (0 if left == 0 else FEW_POINTS if left <= 2 else MOST_POINTS)
+
+
 cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
-    """Points of all tiles of an axis."""
-    cdef Py_ssize_t index, points = 0
-    cdef Span span
-    for index in range(tiles_along(axis)):
-        if find_span(axis, index, &span):
-            points += span.points
-    return points
+    """Points of all tiles of an axis: of the phases of a dilation, the first `longer` have an output more."""
+    cdef Py_ssize_t step = step_of(axis), outputs = ceil_div(axis.out_size, step)
+    cdef Py_ssize_t longer = axis.out_size - (outputs - 1) * step
+    return longer * points_of(outputs) + (step - longer) * points_of(outputs - 1)
 
 
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
@@ -132,7 +131,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     cdef Py_ssize_t size = plan.itemsize
     w.input_pitch = odd_lines(plan, plan.in_channels * plan.groups)
     w.shared = (w.tiles < plan.out_channels
-                and POINTS * w.tiles * w.input_pitch * size <= most_shared(w))
+                and <double> POINTS * w.tiles * w.input_pitch * size <= most_shared(w))
     if not w.shared:
         return
     if w.prepared == NULL:
@@ -194,7 +193,8 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     """dL/dW: blocks of tiles, pieces of them, and ranges of channels."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, lanes = plan.kernels.lanes, most = GRAD_RANGE * 4 // size
-    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size), shared
+    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size)
+    cdef double shared
     w.blocks = ceil_div(w.tiles, GRAD_TILES)
     w.block_tiles = ceil_div(w.tiles, w.blocks)
     # Pieces are a part of the result, as blocks are; ranges are not.
@@ -204,7 +204,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.output_pitch = odd_lines(plan, plan.out_total)
     # Transformed first, tiles are transformed once for all ranges; but what another core has written is slow to read,
     # so threads rather repeat it, unless ranges are many and so are blocks.
-    shared = POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
+    shared = <double> POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
     w.shared = shared <= most_shared(w) and (
         w.threads == 1 or (w.blocks > w.pieces and ceil_div(plan.in_channels, most) * ceil_div(
             plan.out_channels, most) > MANY_RANGES))

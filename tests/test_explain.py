@@ -109,6 +109,17 @@ def test_a_refused_algorithm_says_why():
 
 
 @pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+def test_sizes_that_no_machine_holds(which, algorithm):
+    """Up to the limit of an array, 2**60 bytes: nothing overflows, nothing takes long."""
+    for channels, size in ((1, 2**28), (16, 2**26), (512, 2**23)):
+        conv = Conv((1, size, size, channels), (3, 3, channels, channels), padding=1)
+        sizes = explain(conv, which, algorithm=algorithm).bytes
+        used = sizes["workspace"] - sizes.get("transformed weights", 0)
+        assert 0 < used <= 8 * MIB * fastconv.get_num_threads()
+
+
+@pytest.mark.parametrize("which", PASSES)
 def test_the_choice_depends_on_neither_batch_nor_threads(which):
     chosen = set()
     for size, channels in itertools.product((1, 2, 4, 7, 14, 31), (8, 16, 64, 300)):
