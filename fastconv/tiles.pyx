@@ -90,8 +90,8 @@ cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """Why a plan that Winograd's algorithm could serve had better stay direct.
 
-    Counts multiply-adds of vectors.  Looks at one image, and takes the batch for one of a few, since bits must depend
-    neither on the batch nor on the threads.
+    Counts multiply-adds of vectors.  Looks at one image, and takes the batch for one of a few: bits must depend on
+    the batch as little as on the threads or on where x lies.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef double weights = C * ceil_div(O, lanes), products = weights, direct, tiles, transform
@@ -101,8 +101,8 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
         return DOUBLE
     if plan.depthwise or plan.narrow or min(C, O) < lanes // 2:
         return FEW_CHANNELS
-    if plan.op == WEIGHT_GRAD and plan.swapped:
-        products = O * ceil_div(C, lanes)
+    if plan.op == WEIGHT_GRAD:      # whichever side fills its vectors better; plan.swapped may follow x's layout
+        products = min(products, O * ceil_div(C, lanes))
     direct = 9 * products * plan.rows.extent * plan.columns.extent
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
