@@ -30,6 +30,10 @@ cdef inline Py_ssize_t whole_lines(Py_ssize_t size) noexcept nogil:
     """Bytes, rounded up to whole cache lines."""
     return (size + 63) & ~(<Py_ssize_t> 63)
 
+cdef inline char *aligned(char *memory) noexcept nogil:
+    """The first whole cache line from `memory` on."""
+    return <char *> (<size_t> memory + 63 & ~(<size_t> 63))
+
 cdef inline Py_ssize_t even_part(Py_ssize_t length, Py_ssize_t most) noexcept nogil:
     """Length of the parts when something is cut into as few even ones of at most `most` as will do."""
     return ceil_div(length, max(ceil_div(length, most), 1))

@@ -175,8 +175,8 @@ def pack(w, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
     cdef list views = []
     read_options(&options, stride, padding, dilation, groups)
     array = as_array(w, "w")
-    array = numpy.array(array, common_dtype(array.dtype), order="C")
-    array.flags.writeable = False
+    # Over bytes, which nobody can make writeable again.
+    array = numpy.ndarray(array.shape, common_dtype(array.dtype), array.astype(common_dtype(array.dtype)).tobytes())
     packed = PackedWeights.__new__(PackedWeights)
     packed.prepared.dtype = open_arrays(("w",), (array,), views)
     view = views[0]

@@ -114,12 +114,19 @@ cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil:
         plan.rows.taps * plan.columns.taps * plan.in_channels * plan.panel * plan.itemsize)
 
 
+cdef const Prepared *prepared_for(const Plan *plan, const Tensor *weights) noexcept nogil:
+    """What was prepared of the weights, if that was for this pass, these groups and kernels; else NULL."""
+    cdef const Prepared *given = weights.prepared
+    if given != NULL and plan.op == FORWARD and given.kernels == plan.kernels and given.groups == plan.groups:
+        return given
+    return NULL
+
+
 cdef void use_prepared(Plan *plan, const Tensor *weights) noexcept nogil:
     """Take weights that were packed beforehand, if that was for a plan like this one."""
-    cdef const Prepared *given = weights.prepared
+    cdef const Prepared *given = prepared_for(plan, weights)
     plan.prepared = NULL
-    if (given != NULL and plan.op == FORWARD and given.packed != NULL and given.kernels == plan.kernels
-            and given.groups == plan.groups and given.panels == plan.panels and given.narrow == plan.narrow):
+    if given != NULL and given.packed != NULL and given.panels == plan.panels and given.narrow == plan.narrow:
         plan.prepared = given
         plan.packed = True
         plan.weights_in_place = False

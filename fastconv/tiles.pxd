@@ -61,6 +61,7 @@ cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil
 cdef void tiles_of_point(
     const Tiles *tiles, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
+cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil
 cdef void read_tile(
     const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
     char *scratch, fastconv_winograd_args *args) noexcept nogil

@@ -5,10 +5,10 @@ gets a tile of F(2, 3) along it, which has the first four of the six points, so 
 outputs that are not there.  With a dilation, neighbours in a tile are that far apart.
 """
 from fastconv._kernels cimport (
-    caches, fastconv_gather_args, fastconv_winograd_input4, fastconv_winograd_input6, fastconv_winograd_output6_grad)
+    caches, fastconv_gather_args, fastconv_winograd_input6, fastconv_winograd_output6_grad)
 from fastconv.axes cimport Axis, ceil_div, whole_lines
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport FORWARD, WEIGHT_GRAD, Plan, Prepared, Tensor, choose_shares, useful_threads
+from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_for, useful_threads
 
 # Multiply-adds of vectors that take as long as transforming a vector of a tile, of weights, or of their gradient.
 cdef double TILE_COST = 500
@@ -257,12 +257,10 @@ cdef void make_winograd(
     Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint packing,
 ) noexcept nogil:
     """Fill `w`; its plan must outlive it.  `packing`: to transform the weights alone, for calls to come."""
-    cdef const Prepared *given = weights.prepared
     w.plan = plan
-    w.prepared = NULL
-    if (given != NULL and plan.op == FORWARD and given.transformed != NULL and given.kernels == plan.kernels
-            and given.groups == plan.groups):
-        w.prepared = given
+    w.prepared = prepared_for(plan, weights)
+    if w.prepared != NULL and w.prepared.transformed == NULL:
+        w.prepared = NULL
     w.threads = useful_threads(plan, threads)
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
@@ -354,6 +352,12 @@ cdef inline void clip(
         end[0] = max(min(ceil_div(size - span.position, span.step), span.points), first[0])
 
 
+cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
+    """The matrices that a tile's points need: number `six` along an axis of six points, the next one for four."""
+    args.rows = six + (tile.rows.points == FEW_POINTS)
+    args.columns = six + (tile.columns.points == FEW_POINTS)
+
+
 cdef void read_tile(
     const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
     char *scratch, fastconv_winograd_args *args,
@@ -363,14 +367,7 @@ cdef void read_tile(
     cdef Py_ssize_t row, column
     clip(&tile.rows, of_output, plan.rows.in_size, &row, &args.first_row, &args.end_row)
     clip(&tile.columns, of_output, plan.columns.in_size, &column, &args.first_column, &args.end_column)
-    args.rows, args.columns = fastconv_winograd_input6, fastconv_winograd_input6
-    if tile.rows.points == FEW_POINTS:
-        args.rows = fastconv_winograd_input4
-    if tile.columns.points == FEW_POINTS:
-        args.columns = fastconv_winograd_input4
-    if of_output:
-        args.rows += fastconv_winograd_output6_grad - fastconv_winograd_input6
-        args.columns += fastconv_winograd_output6_grad - fastconv_winograd_input6
+    choose_matrices(tile, fastconv_winograd_output6_grad if of_output else fastconv_winograd_input6, args)
     args.channels = channels
     args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride
     args.in_ = x.data + plan.itemsize * (

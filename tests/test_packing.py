@@ -113,6 +113,8 @@ def test_it_is_a_copy_and_never_changes():
         packed.array[...] = 7
     with pytest.raises(ValueError, match="read-only"):
         np.asarray(packed)[...] = 7
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        packed.array.flags.writeable = True
     for name in ("array", "shape", "dtype", "nbytes", "prepared_for", "other"):
         with pytest.raises(AttributeError):
             setattr(packed, name, None)

@@ -24,7 +24,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_pairs_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, even_part, real_taps, same_taps
+from fastconv.axes cimport Axis, aligned, even_part, real_taps, same_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
@@ -412,7 +412,7 @@ cdef void run_depthwise(
     cdef Py_ssize_t task
     cdef char *end
     job.plan, job.x, job.bias, job.out = plan, x, bias, out
-    job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
     job.contiguous = plan.columns.in_step == 1 and plan.columns.out_step == 1 and (

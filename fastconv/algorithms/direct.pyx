@@ -14,7 +14,7 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode)
-from fastconv.axes cimport even_part
+from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
@@ -320,7 +320,7 @@ cdef void run_direct(
     cdef Py_ssize_t part
     job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
-    job.packed = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
     if plan.prepared != NULL:

@@ -16,7 +16,7 @@ from libc.string cimport memset
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
     flush_denormals, restore_mode)
-from fastconv.axes cimport Axis, same_taps
+from fastconv.axes cimport Axis, aligned, same_taps
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, point_row, source_group, tap_offset)
@@ -45,9 +45,7 @@ cdef inline Py_ssize_t grad_elements(const Plan *plan) noexcept nogil:
 
 
 cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
-    if piece == 0:
-        return job.grad
-    return job.partials + (piece - 1) * (job.plan.partial_bytes // (job.plan.pieces - 1))
+    return piece_at(job.grad, job.partials, piece, job.plan.pieces, job.plan.partial_bytes)
 
 
 cdef void pack_dy(
@@ -396,7 +394,7 @@ cdef void run_weight_grad(
     cdef Job job
     cdef Py_ssize_t task
     job.plan, job.x, job.dy, job.grad = plan, x, dy, grad
-    job.partials = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.partials = aligned(workspace)
     job.threads = job.partials + plan.partial_bytes
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):

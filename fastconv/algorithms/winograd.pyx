@@ -22,14 +22,14 @@ A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 201
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_pack_args, fastconv_winograd_args, fastconv_winograd_output4,
-    fastconv_winograd_output6, fastconv_winograd_weights, flush_denormals, restore_mode)
+    fastconv_conv_args, fastconv_pack_args, fastconv_winograd_args, fastconv_winograd_output6,
+    fastconv_winograd_weights, flush_denormals, restore_mode)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
-from fastconv.axes cimport even_part
+from fastconv.axes cimport aligned, even_part
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.tiles cimport (
-    FEW_POINTS, MOST_POINTS, POINTS, Tile, Winograd, odd_lines, tiles_of_point, unit_start)
+    MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, tiles_of_point, unit_start)
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
@@ -154,11 +154,7 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
     args.finite = &finite
     for index in range(work.block.bounds[4]):
         tile = work.block.tiles + index
-        args.rows, args.columns = fastconv_winograd_output6, fastconv_winograd_output6
-        if tile.rows.points == FEW_POINTS:
-            args.rows = fastconv_winograd_output4
-        if tile.columns.points == FEW_POINTS:
-            args.columns = fastconv_winograd_output4
+        choose_matrices(tile, fastconv_winograd_output6, &args)
         args.in_ = work.outputs[index]
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count
@@ -225,7 +221,7 @@ cdef bint run_winograd(
     cdef Job job
     cdef Py_ssize_t part, image
     job.x, job.second, job.bias, job.out = x, weights, bias, out
-    job.image_finite = <int *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.image_finite = <int *> aligned(workspace)
     job.threads = open_job(&job, w, <char *> job.image_finite + w.flag_bytes)
     job.weights = job.threads + w.threads * w.thread_bytes
     job.finite = True
@@ -250,7 +246,7 @@ cdef bint transform_panels(
     cdef Job job
     cdef Py_ssize_t task
     job.w, job.second, job.weights, job.first_unit, job.finite = w, weights, transformed, 0, True
-    job.threads = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.threads = aligned(workspace)
     for task in range(w.units * w.slices):
         transform_slice(&job, task, 0)
     return job.finite

@@ -17,15 +17,10 @@ from fastconv._kernels cimport (
     fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
-from fastconv.algorithms.weight_grad cimport add_pieces
+from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
+from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
 from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd, tiles_of_point
-
-
-cdef inline char *piece_of(const Job *job, Py_ssize_t piece) noexcept nogil:
-    if piece == 0:
-        return job.out
-    return job.partials + (piece - 1) * (job.w.partial_bytes // (job.w.pieces - 1))
 
 
 cdef void add_products(
@@ -100,8 +95,10 @@ cdef void run_unit(
             transform_tiles(job, work, 0, work.block.bounds[4], job.x, in_x, rows, False)
         transform_tiles(job, work, 0, work.block.bounds[4], job.second, in_dy, columns, True)
         add_products(job, work, 0, rows, 0, columns, block > start)
-    transform_sums(job, work, rows, columns, piece_of(job, piece) + plan.itemsize * (
-        from_in * plan.geometry.out_channels + in_dy))
+    transform_sums(
+        job, work, rows, columns,
+        piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes)
+        + plan.itemsize * (from_in * plan.geometry.out_channels + in_dy))
 
 
 cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -125,7 +122,7 @@ cdef void run_winograd_grad(
     cdef Job job
     cdef Py_ssize_t task
     job.x, job.second, job.out = x, dy, grad
-    job.partials = <char *> ((<size_t> workspace + 63) & ~(<size_t> 63))
+    job.partials = aligned(workspace)
     job.threads = open_job(&job, w, job.partials + w.partial_bytes)
     if w.shared:
         transform_shared(&job)

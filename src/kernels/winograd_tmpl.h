@@ -207,6 +207,8 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     const int whole = args->out_columns == K(winograd_transforms)[args->columns].results;
     FASTCONV_ALIGN(64) REAL frame[4 * K(winograd_frame_size)], between[4 * K(winograd_frame_size)];
     VEC check = V(zero)();
+    assert(args->rows >= 0 && args->rows < fastconv_winograd_transforms);
+    assert(args->columns >= 0 && args->columns < fastconv_winograd_transforms);
     assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
 
