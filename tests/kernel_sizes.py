@@ -2,6 +2,8 @@
 
 import numpy as np
 
+STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
+
 
 def around(*sizes):
     """1, and every size with its neighbours."""

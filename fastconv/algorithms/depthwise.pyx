@@ -28,7 +28,8 @@ from fastconv.axes cimport Axis, aligned, even_part, real_taps, same_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, many_vectors
+from fastconv.kernel_choice cimport many_vectors
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 
 # Pixels that go through all channels at once where the input comes from memory, in its order.

@@ -21,7 +21,8 @@ from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
     point_pixels, point_row, source_group, tap_offset)
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport Plan, Tensor, many_vectors, panel_start
+from fastconv.kernel_choice cimport many_vectors
+from fastconv.plan cimport Plan, Tensor, panel_start
 
 # Tiles of the grad kernel from which on a packed panel of dy is used often enough.
 cdef Py_ssize_t PACKING_PAYS = 4

@@ -1,0 +1,232 @@
+"""Which kernel computes a pass: on which side its vectors lie, and whether it reads its input in place.
+
+Everything here follows from the geometry, but for what is said of an input's layout, which changes no bit.
+"""
+from fastconv._kernels cimport caches, fastconv_check_args
+from fastconv.axes cimport ceil_div, reads_everywhere
+from fastconv.geometry cimport Geometry
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
+
+cdef Py_ssize_t FEW_FILTERS = 4
+# Vectors a pixel from which on one more for the first channels costs less than none being aligned.
+cdef Py_ssize_t MANY_VECTORS = 6
+# Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
+cdef Py_ssize_t BEYOND_CACHES = 16
+# Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
+cdef Py_ssize_t SAME_SET = 4096
+cdef Py_ssize_t SPREAD_FILTERS = 128
+# Sums that are under way at a time, where multiplications follow one another without a pause.
+cdef Py_ssize_t LATENT_SUMS = 8
+# Share of its time that a pass must save for pixels at the edges to go by themselves.
+cdef double WORTH_TRIMMING = 0.02
+
+
+cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
+    """Whether no weight is NaN or infinite (taken for granted where there are none to look at)."""
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t i, j, c, o, across = g.out_channels
+    cdef int finite = True
+    cdef fastconv_check_args args
+    if w.data == NULL:
+        return True
+    args.finite = &finite
+    args.count = across if w.channel_stride == 1 else 1
+    for i in range(g.kernel_height):
+        for j in range(g.kernel_width):
+            for c in range(g.in_channels // g.groups):
+                o = 0
+                while o < across:
+                    args.values = w.data + plan.itemsize * (
+                        i * w.batch_stride + j * w.row_stride + c * w.column_stride + o * w.channel_stride)
+                    plan.kernels.check(&args)
+                    o += args.count
+    return finite
+
+
+cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil:
+    """Channels and steps of the pass, seen as one sum over taps; `tiled` whatever the channels."""
+    cdef Geometry *g = &plan.geometry
+    cdef Py_ssize_t multiplier = g.out_channels // g.groups
+    cdef Py_ssize_t inner = g.in_channels // g.groups
+    plan.images = g.batch
+    plan.groups = g.groups
+    # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding is
+    # multiplied there, which dL/dx may only do if zero times every weight is zero.  (In dL/dW the sums of all
+    # channels of a group do not fit the registers, and vectors along the runs of one group are faster.)
+    plan.group = inner if inner == multiplier and 1 < inner < plan.kernels.lanes and inner & (inner - 1) == 0 else 1
+    plan.tiled = tiled
+    if plan.group > 1 and (tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or (
+            plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
+        plan.group = 1
+    # A few filters over a single channel have more pixels than channels to lay vectors along.
+    plan.depthwise = plan.group > 1 or (inner == 1 and not tiled and (g.groups > 1 or (
+        multiplier <= FEW_FILTERS and g.stride_width == 1)))
+    plan.multiplier = multiplier
+    plan.swapped = plan.joined = plan.narrow = False
+    plan.in_total, plan.out_total = g.in_channels, g.out_channels
+    plan.in_channels, plan.out_channels = inner, multiplier
+    if plan.op == INPUT_GRAD:
+        plan.in_total, plan.out_total = g.out_channels, g.in_channels
+        plan.in_channels, plan.out_channels = multiplier, inner
+    # Groups of few channels get a plane each, so that a kernel row is one run of them.
+    plan.planes = plan.groups if plan.op == WEIGHT_GRAD or plan.in_channels < 32 else 1
+    plan.pixel_pitch = plan.in_channels * (plan.groups // plan.planes)
+    if plan.depthwise:
+        # Scratch holds, beside each output channel, the input that it reads.
+        plan.planes = 1
+        if plan.group > 1:
+            plan.multiplier = 1
+        plan.pixel_pitch = plan.out_total
+        if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
+            plan.planes = plan.multiplier
+        plan.in_channels = plan.out_channels = plan.out_total
+    plan.streamed = plan.itemsize * plan.images * (
+        <double> plan.rows.in_size * plan.columns.in_size * plan.in_total
+        + <double> plan.rows.out_size * plan.columns.out_size * plan.out_total) > BEYOND_CACHES * caches().l2
+    plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
+                  * inner * g.out_channels)
+
+
+cdef bint choose_narrow(const Plan *plan) noexcept nogil:
+    """Whether vectors along the runs waste so much less than vectors along few output channels.
+
+    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
+    if plan.tiled or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
+        return False
+    # All of K must be packed at once.
+    if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:
+        return False
+    # The rows of packed weights and the surplus of the last must fit a panel, for each phase.
+    if plan.in_channels * (lanes - plan.out_channels) < lanes:
+        return False
+    # Phases differ by a tap; the mean is good enough to choose by.
+    down = ceil_div(plan.rows.taps, max(plan.rows.phases, 1))
+    across = ceil_div(plan.columns.taps, max(plan.columns.phases, 1))
+    length = plan.in_channels
+    if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
+        length, across = length * across, 1
+    return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
+            < 0.7 * down * across * length)
+
+
+cdef bint choose_dot(const Plan *plan) noexcept nogil:
+    """Whether dL/dx is as good as a product of matrices with a few rows: dy of one or two pixels an image.
+
+    Weights are then used hardly more than once, and packing them, transposed as dL/dx wants them, would take longer
+    than the products: they are read as they stand, as the columns of conv_narrow.
+    """
+    if plan.tiled or plan.op != INPUT_GRAD or plan.groups > 1:
+        return False
+    return (plan.rows.in_size * plan.columns.in_size <= 2
+            and plan.in_channels >= 16 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
+            and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
+
+
+cdef void choose_repeat(Plan *plan) noexcept nogil:
+    """Where a pixel is less than a vector, a vector takes several of them: as many as make whole vectors."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    if plan.out_total < lanes and plan.group == 1 and plan.columns.in_step == 1 and plan.columns.out_step == 1:
+        plan.repeat = lanes
+        while plan.repeat % 2 == 0 and plan.repeat // 2 * plan.out_total % lanes == 0:
+            plan.repeat //= 2
+
+
+cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil:
+    """Channels from which on a vector more a pixel, for those before the first aligned one, pays."""
+    return MANY_VECTORS * plan.kernels.lanes
+
+
+cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
+    """Whether dL/dW had better copy an input that crosses cache lines: each tap loads it again.
+
+    Vectors of half a line cross few; pixels that follow one another can be taken as a line of elements, and those of
+    many vectors can start with a part of one (weight_grad.pyx).  An input of which nothing is known yet is taken for
+    one of NumPy's, which are aligned to 16 bytes.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    if source.column_stride == plan.out_total and plan.geometry.kernel_width == 3 and (
+            plan.geometry.stride_width == plan.geometry.dilation_width == 1):
+        return False
+    return (lanes * plan.itemsize == 64 and plan.repeat == 1 and plan.out_total % lanes == 0
+            and plan.out_total < many_vectors(plan) and (source.data == NULL or <size_t> source.data & 63 != 0))
+
+
+cdef bint needs_gaps(const Plan *plan) noexcept nogil:
+    """Whether dL/dW had better copy its input so that pixels do not share one set of L1.
+
+    A tile takes a few channels of each pixel, and the next tile should find the rest of the line still there.
+    """
+    cdef Py_ssize_t apart = plan.columns.in_step * plan.in_channels * plan.itemsize
+    return (plan.op == WEIGHT_GRAD and plan.columns.taps == plan.groups == 1 and not plan.tiled
+            and apart % SAME_SET == 0 and plan.out_channels >= SPREAD_FILTERS
+            and 2 * plan.kernels.grad_rows * plan.itemsize <= 64)
+
+
+cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil:
+    """Read the input in place where it is dense and needs no padding, else gather it."""
+    cdef bint single = plan.columns.taps == plan.columns.phases
+    cdef bint dense = source.column_stride == plan.in_channels or single
+    cdef bint padded = plan.rows.padded or plan.columns.padded
+    # Lanes of a narrow sum follow the runs, which must not depend on the layout of the input.
+    cdef bint runs_matter = plan.columns.consecutive and choose_narrow(plan)
+    cdef double missing
+    plan.merged = False
+    plan.clipped = plan.trimmed = False
+    plan.repeat = 1
+    if plan.depthwise:
+        choose_repeat(plan)
+        # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
+        # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
+        plan.clipped = padded and plan.group == 1
+        if plan.op == FORWARD:
+            plan.clipped = plan.clipped and all_finite(plan, weights)
+        elif plan.op == WEIGHT_GRAD:
+            plan.clipped = plan.clipped and may_clip and (
+                reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
+        plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
+                         or (plan.repeat > 1 and source.column_stride != plan.out_total)
+                         or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
+                         or (padded and not plan.clipped))
+        return
+    plan.gathered = padded or source.channel_stride != 1 or not (
+        dense or (plan.in_channels >= 64 and not runs_matter))
+    if needs_gaps(plan):
+        plan.gathered = True
+        plan.pixel_pitch += 64 // plan.itemsize
+    if plan.gathered:
+        dense = single or plan.planes == plan.groups
+    # dL/dW leaves padding out tap by tap; selecting the pixels of each must not cost more than it saves.  As with
+    # clipped, engine.pyx looks at the result.
+    missing = 1 - (1 - plan.rows.missing) * (1 - plan.columns.missing)
+    if plan.op == WEIGHT_GRAD and may_clip and plan.in_channels >= 32 and missing > 0.05 + 4.0 / plan.in_channels:
+        plan.trimmed = plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
+    plan.narrow = choose_narrow(plan) or choose_dot(plan)
+    plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
+        not choose_dot(plan))
+
+
+cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
+    """Whether leaving out the padding to the left and right saves more than it costs.
+
+    Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
+    """
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
+    cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
+    cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
+    # A class more means a tile that is not full, as long as what is left of a pixel or so, and a call of 60 cycles.
+    cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
+    cdef double cost = classes * (1.0 - plan.columns.missing + 120.0 / (max(K, 1) * vectors))
+    return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
+
+
+cdef void choose_vectors(Plan *plan) noexcept nogil:
+    """dL/dW has two sides to lay its vectors along: the one that fills them better, by a clear margin."""
+    cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1)
+    cdef Py_ssize_t along_runs = plan.out_channels * ceil_div(run, plan.kernels.lanes)
+    cdef Py_ssize_t along_channels = run * ceil_div(plan.out_channels, plan.kernels.lanes)
+    if along_channels == run:   # a tile of one vector of channels has too few sums to hide a multiplication's latency
+        along_channels = along_channels * LATENT_SUMS // min(plan.kernels.grad_rows, LATENT_SUMS)
+    plan.swapped = along_runs < 0.8 * along_channels
+    plan.joined = plan.merged and not plan.swapped and 2 * run <= plan.kernels.grad_rows
