@@ -46,15 +46,31 @@ cdef extern from "kernel_table.h" nogil:
         const void *bias
         int accumulate
 
-    ctypedef struct fastconv_depthwise_pairs_args:
-        Py_ssize_t pairs, channels, strip
+    ctypedef struct fastconv_depthwise_rows_args:
+        Py_ssize_t rows, pixels, channels
+        int stride
+        Py_ssize_t first_vector, strip
+        int prefetch
         const void *in_ "in"
+        Py_ssize_t in_row, in_column
+        Py_ssize_t first_row, end_row, first_column, end_column
         void *out
-        Py_ssize_t in_stride, out_stride
-        Py_ssize_t tap_rows, tap_columns
-        const Py_ssize_t *row_offset
-        const void *first
-        const void *second
+        Py_ssize_t out_row, out_column
+        const void *weights
+        Py_ssize_t weights_stride
+        const void *bias
+
+    ctypedef struct fastconv_depthwise_phases_args:
+        Py_ssize_t rows, pixels, channels
+        int taps
+        Py_ssize_t first_vector, strip
+        const void *in_ "in"
+        Py_ssize_t in_row, in_column
+        Py_ssize_t first_row, end_row, first_column, end_column
+        void *out
+        Py_ssize_t out_row, out_column
+        Py_ssize_t first_out_row, end_out_row, first_out_column, end_out_column
+        const void *weights[4]
         Py_ssize_t weights_stride
 
     ctypedef struct fastconv_depthwise_grad_args:
@@ -123,7 +139,8 @@ cdef extern from "kernel_table.h" nogil:
         void (*grad)(const fastconv_grad_args *) noexcept nogil
         void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil
-        void (*depthwise_pairs)(const fastconv_depthwise_pairs_args *) noexcept nogil
+        void (*depthwise_rows)(const fastconv_depthwise_rows_args *) noexcept nogil
+        void (*depthwise_phases)(const fastconv_depthwise_phases_args *) noexcept nogil
         void (*depthwise_grad)(const fastconv_depthwise_grad_args *) noexcept nogil
         void (*pack)(const fastconv_pack_args *) noexcept nogil
         void (*gather)(const fastconv_gather_args *) noexcept nogil

@@ -58,19 +58,42 @@ typedef struct {
     int accumulate;
 } fastconv_depthwise_args;
 
-/* out[2 * p + e][c] = sum over r < tap_rows and t < tap_columns + e of
- *     in[p * in_stride + row_offset[r] + t * in_stride + c] * (e ? second : first)[r * (tap_columns + e) + t][c] */
+/* out[y][p][c] = (bias ? bias[c] : 0) + sum over r < 3, t < 3 with first_row <= y * stride + r < end_row and
+ *     first_column <= p * stride + t < end_column of
+ *     in[(y * stride + r) * in_row + (p * stride + t) * in_column + c] * weights[3 * r + t][c] */
 typedef struct {
-    ptrdiff_t pairs, channels;
-    ptrdiff_t strip;                  /* pairs that go through all channels before the next ones do */
-    const void *in;
+    ptrdiff_t rows, pixels, channels;
+    int stride;                       /* 1 or 2 */
+    ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
+    ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
+    int prefetch;                     /* what a tile further on reads */
+    const void *in;                   /* element (0, 0), wherever it would be */
+    ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */
+    ptrdiff_t first_row, end_row, first_column, end_column;     /* those that are read */
     void *out;
-    ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */
-    ptrdiff_t tap_rows, tap_columns;  /* tap_columns: 1 or 2 */
-    const ptrdiff_t *row_offset;      /* [tap_rows] */
-    const void *first, *second;       /* [tap_rows * tap_columns], [tap_rows * (tap_columns + 1)] rows */
+    ptrdiff_t out_row, out_column;
+    const void *weights;              /* [9] rows, weights_stride apart */
     ptrdiff_t weights_stride;
-} fastconv_depthwise_pairs_args;
+    const void *bias;                 /* [channels] or NULL */
+} fastconv_depthwise_rows_args;
+
+/* out[2 * y + e][2 * p + f][c] = sum over r < taps + e, t < taps + f with first_row <= y + r < end_row and
+ *     first_column <= p + t < end_column of in[y + r][p + t][c] * weights[2 * e + f][r * (taps + f) + t][c], e and f < 2;
+ * outputs outside first_out_row <= 2 * y + e < end_out_row and the same of columns are not written. */
+typedef struct {
+    ptrdiff_t rows, pixels, channels; /* y < rows, p < pixels */
+    int taps;                         /* 1 or 2 */
+    ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
+    ptrdiff_t strip;                  /* p that go through all channels before the next ones do */
+    const void *in;                   /* element (0, 0), wherever it would be */
+    ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */
+    ptrdiff_t first_row, end_row, first_column, end_column;     /* those that are read */
+    void *out;                        /* element (0, 0), wherever it would be */
+    ptrdiff_t out_row, out_column;
+    ptrdiff_t first_out_row, end_out_row, first_out_column, end_out_column;
+    const void *weights[4];           /* [2 * e + f], rows weights_stride apart */
+    ptrdiff_t weights_stride;
+} fastconv_depthwise_phases_args;
 
 /* grad[r * grad_columns + t][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of
  *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c] * dy[q * dy_row + p * dy_stride + c] */

@@ -26,8 +26,9 @@ def _fields(body):
     for declaration in filter(None, map(str.strip, body.split(";"))):
         base, *declarators = re.match(r"((?:const\s+)?\w+)\s+(.*)", declaration, re.DOTALL).groups()
         for declarator in declarators[0].split(","):
-            name = re.search(r"\w+$", declarator.strip()).group()
-            fields.append((name, ctypes.c_void_p if "*" in declarator else TYPES[base]))
+            name, length = re.search(r"(\w+)(?:\[(\d+)\])?$", declarator.strip()).groups()
+            field = ctypes.c_void_p if "*" in declarator else TYPES[base]
+            fields.append((name, field * int(length) if length else field))
     return fields
 
 

@@ -76,7 +76,7 @@ WINDOWS = [  # (kernel rows, columns), stride, dilation: those with code of thei
 def depthwise_sizes(table):
     lanes = table["lanes"]
     for (taps, stride, dilation), channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
-        # Tiles of 16, 8, 4 and 1 pixels, and tiles that overlap the one before.
+        # Tiles of 8, 4 and 1 pixels, and tiles that overlap the one before.
         for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 15, 17, 23, 35):
             yield case(
                 pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
@@ -94,39 +94,133 @@ def depthwise_cases(table):
         )  # fmt: skip
 
 
-def depthwise_pairs(call, pairs, channels, rows, columns, strip):
-    x, fields = place_taps(call, pairs, channels, (rows, columns + 1), 1, 1)
-    weights = [call.values(rows, columns + e, channels) for e in range(2)]
-    want = np.zeros((pairs, 2, channels))
-    for e in range(2):
-        want[:, e] = np.einsum("rtpc,rtc->pc", wide(x[:, : columns + e]), wide(weights[e]))
-    want = want.reshape(2 * pairs, channels)
-    out = call.output(call.unread(2 * pairs, channels), want, rows * (columns + 1))
-    first, second = (call.rows(w.reshape(-1, channels)) for w in weights)
-    for name in ("pixels", "tap_step", "tap_columns"):
-        del fields[name]
+def place_inside(call, shape, edges):
+    """An array that is zero outside; only the inside is there, and the fields say where.
+
+    `edges`: rows above and below, columns to the left and right that are outside.
+    """
+    height, width, channels = shape
+    first_row, first_column = min(edges[0], height), min(edges[2], width)
+    end_row = max(height - edges[1], first_row)
+    end_column = max(width - edges[3], first_column)
+    inside = call.values(end_row - first_row, end_column - first_column, channels)
+    x = np.zeros(shape, call.dtype)
+    x[first_row:end_row, first_column:end_column] = inside
+    operand = call.rows(inside.reshape(-1, channels))
+    in_row = (end_column - first_column) * operand.stride
+    start = first_row * in_row + first_column * operand.stride
+    return x, {
+        "in": operand.address - call.bytes(start), "in_row": in_row, "in_column": operand.stride,
+        "first_row": first_row, "end_row": end_row,
+        "first_column": first_column, "end_column": end_column,
+    }  # fmt: skip
+
+
+def channels_from_a_vector(table):
+    return [n for n in around(table["lanes"], 3 * table["lanes"]) if n >= table["lanes"]]
+
+
+EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (9, 0, 0, 0)]
+
+
+def depthwise_rows(
+    call, rows, pixels, channels, stride, edges, biased, strip, prefetch, first_vector
+):
+    x, fields = place_inside(
+        call, ((rows - 1) * stride + 3, max((pixels - 1) * stride + 3, 0), channels), edges
+    )
+    w = call.values(9, channels)
+    bias = call.values(channels) if biased else np.zeros(channels, call.dtype)
+    y, p = np.ix_(np.arange(rows) * stride, np.arange(pixels) * stride)
+    want = wide(np.broadcast_to(bias, (rows, pixels, channels))).copy()
+    for r, t in itertools.product(range(3), range(3)):
+        want += wide(x[y + r, p + t]) * wide(w[3 * r + t])
+    out = call.output(call.unread(rows * pixels, channels), want.reshape(-1, channels), 10)
+    weights = call.rows(w)
     return call(
-        "depthwise_pairs",
+        "depthwise_rows",
         out,
         **fields,
-        pairs=pairs,
+        rows=rows,
+        pixels=pixels,
+        channels=channels,
+        stride=stride,
+        first_vector=first_vector % call.table["lanes"],
         strip=strip,
-        tap_columns=columns,
+        prefetch=prefetch,
         out=out.address,
-        out_stride=out.stride,
-        first=first.address,
-        second=second.address,
-        weights_stride=first.stride,
+        out_row=pixels * out.stride,
+        out_column=out.stride,
+        weights=weights.address,
+        weights_stride=weights.stride,
+        bias=call.line(bias) if biased else None,
     )
 
 
-def depthwise_pairs_cases(table):
-    strips = itertools.cycle((64, 8, 5))
-    for columns, channels in itertools.product((1, 2), around(table["lanes"], 3 * table["lanes"])):
-        # Tiles of 8, 4 and 1 pairs, and tiles that overlap the one before.
-        for rows, pairs in itertools.product((0, 1, 2, 3), (0, 1, 3, 4, 5, 7, 8, 11, 13, 19)):
-            sizes = case(pairs=pairs, channels=channels, rows=rows, columns=columns)
-            yield case(**sizes, strip=next(strips))
+def depthwise_rows_cases(table):
+    edges, strips = itertools.cycle(EDGES), itertools.cycle((64, 4, 7, 1))
+    flags = itertools.cycle((0, 1, 0, 1, 1))
+    # Bands of 4 and 2 rows, tiles of 4 and 1 pixels, and those that overlap the one before.
+    firsts = itertools.cycle((0, 1, 0, table["lanes"] - 1, 2 % table["lanes"]))
+    for stride, channels in itertools.product((1, 2), channels_from_a_vector(table)):
+        for rows, pixels in itertools.product(range(2, 10), (0, 1, 3, 4, 5, 6, 7, 11)):
+            sizes = case(rows=rows, pixels=pixels, channels=channels, stride=stride)
+            options = case(biased=next(flags), strip=next(strips), prefetch=next(flags))
+            yield sizes | options | case(edges=next(edges), first_vector=next(firsts))
+
+
+def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip, first_vector):
+    """`outside`: rows and columns of the output, in the order of `edges`, that are not there."""
+    x, fields = place_inside(call, (rows + taps, pixels + taps if pixels else 0, channels), edges)
+    shapes = [((taps + e) * (taps + f), channels) for e in range(2) for f in range(2)]
+    weights = [call.values(*shape) for shape in shapes]
+    want = np.zeros((rows, 2, pixels, 2, channels))
+    for e, f in itertools.product(range(2), range(2)):
+        for k, w in enumerate(wide(weights[2 * e + f])):
+            r, t = divmod(k, taps + f)
+            want[:, e, :, f] += wide(x[r : r + rows, t : t + pixels]) * w
+    end_row, end_column = 2 * rows - outside[1], 2 * pixels - outside[3]
+    want = want.reshape(2 * rows, 2 * pixels, channels)
+    want = want[outside[0] : end_row, outside[2] : max(end_column, 0)]
+    out = call.output(
+        call.unread(want[..., 0].size, channels), want.reshape(-1, channels), (taps + 1) ** 2
+    )
+    out_row = want.shape[1] * out.stride
+    operands = [call.rows(w) for w in weights]
+    return call(
+        "depthwise_phases",
+        out,
+        **fields,
+        rows=rows,
+        pixels=pixels,
+        channels=channels,
+        taps=taps,
+        first_vector=first_vector % call.table["lanes"],
+        strip=strip,
+        out=out.address - call.bytes(outside[0] * out_row + outside[2] * out.stride),
+        out_row=out_row,
+        out_column=out.stride,
+        first_out_row=outside[0],
+        end_out_row=end_row,
+        first_out_column=outside[2],
+        end_out_column=end_column,
+        weights=tuple(w.address for w in operands),
+        weights_stride=operands[0].stride,
+    )
+
+
+def depthwise_phases_cases(table):
+    edges, strips = itertools.cycle(EDGES), itertools.cycle((64, 4, 7, 1))
+    outside = itertools.cycle(
+        [(0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 1, 1), (0, 1, 1, 0)]
+    )
+    firsts = itertools.cycle((0, 1, 0, table["lanes"] - 1, 2 % table["lanes"]))
+    for taps, channels in itertools.product((1, 2), channels_from_a_vector(table)):
+        # Tiles of 4, 2 and 1 squares, and tiles that overlap the one before.
+        for rows, pixels in itertools.product((1, 2, 3), (1, 2, 3, 4, 5, 7, 8, 11)):
+            sizes = case(rows=rows, pixels=pixels, channels=channels, taps=taps)
+            options = case(strip=next(strips), first_vector=next(firsts))
+            yield sizes | options | case(edges=next(edges), outside=next(outside))
 
 
 def depthwise_grad(

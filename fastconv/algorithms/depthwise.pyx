@@ -13,8 +13,8 @@ follow one another, a row is one line of elements in which a vector may start an
 aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere
 the first `shift` channels of every pixel go by themselves, if there are enough others.
 
-In a dL/dx of stride 2 the pixels of a row belong to two phases in turn.  Where those have one and two taps, or two and
-three, a kernel of their own computes both at once, and reads dy once; pixels at the edges stay with their phase.
+In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own computes
+all of them at once, and reads dy once.
 
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
@@ -22,9 +22,9 @@ three, a kernel of their own computes both at once, and reads dy once; pixels at
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_depthwise_args, fastconv_depthwise_pairs_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
-    restore_mode)
-from fastconv.axes cimport Axis, aligned, even_part, real_taps, same_taps
+    fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_depthwise_rows_args, fastconv_gather_args,
+    fastconv_pack_args, flush_denormals, restore_mode)
+from fastconv.axes cimport Axis, aligned, ceil_div, even_part, real_taps, same_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
@@ -34,6 +34,8 @@ from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 # Pixels that go through all channels at once where the input comes from memory, in its order.
 cdef Py_ssize_t STREAMED_STRIP = 8
+# Rows of output that go through a strip together there, where one kernel call takes several.
+cdef Py_ssize_t STREAMED_ROWS = 4
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -67,6 +69,7 @@ cdef struct Part:
     const Phase *phase
     const Source *source
     Py_ssize_t image, row, end_row
+    Py_ssize_t row_stride       # in taps, if the kernel for several rows takes the part; or 0
     fastconv_depthwise_args args
 
 
@@ -155,8 +158,74 @@ cdef void run_split(const Job *job, const fastconv_depthwise_args *whole) noexce
     job.plan.kernels.depthwise(&args)
 
 
+cdef void limit_taps(
+    const Axis *axis, Py_ssize_t first_tap, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Of evenly spaced inputs, the first of which the first tap of a phase reads at `step`: those inside the input."""
+    cdef Py_ssize_t spacing = axis.tap_offset[first_tap + 1] - axis.tap_offset[first_tap]
+    cdef Py_ssize_t position = step * axis.in_step + axis.tap_offset[first_tap]
+    first[0] = ceil_div(max(-position, 0), spacing)
+    end[0] = ceil_div(max(axis.in_size - position, 0), spacing)
+
+
+cdef void run_rows(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
+    """The strip in all rows of the part at once."""
+    cdef const Plan *plan = job.plan
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
+    cdef const Phase *phase = part.phase
+    cdef Py_ssize_t size = plan.itemsize, shift = job.shift if strip.rotated else 0
+    cdef fastconv_depthwise_rows_args args
+    args.rows, args.pixels, args.channels = part.end_row - part.row, strip.pixels, strip.channels
+    args.stride = <int> part.row_stride
+    args.strip = STREAMED_STRIP // 2 if plan.streamed else max(strip.pixels, rows.block)
+    args.prefetch = plan.streamed
+    args.in_row, args.in_column = part.source.row_stride // part.row_stride, part.args.tap_step
+    args.in_ = part.source.data + size * (
+        part.image * part.source.image_stride + part.row * part.source.row_stride
+        + strip.pixel * part.args.in_stride
+        + tap_offset(plan, part.source, phase.first_row, phase.first_column) + strip.channel + shift)
+    args.first_row = args.first_column = 0
+    args.end_row, args.end_column = (args.rows + 2) * args.stride, (args.pixels + 2) * args.stride
+    if plan.clipped:
+        limit_taps(rows, phase.first_row, part.block.row + part.row, &args.first_row, &args.end_row)
+        limit_taps(columns, phase.first_column, part.block.column + strip.pixel, &args.first_column, &args.end_column)
+    args.out_row, args.out_column = rows.out_step * columns.out_size * plan.out_total, part.args.out_stride
+    args.out = job.out + size * (
+        ((part.block.image + part.image) * rows.out_size
+         + rows.phase_first[phase.row] + (part.block.row + part.row) * rows.out_step)
+        * columns.out_size * plan.out_total
+        + (columns.phase_first[phase.column] + (part.block.column + strip.pixel) * columns.out_step) * plan.out_total
+        + strip.channel + shift)
+    args.weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, phase) + strip.channel * size
+    args.weights_stride = plan.panel
+    args.bias = NULL
+    if job.bias != NULL:
+        args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
+    args.first_vector = job.shift if strip.split else 0
+    plan.kernels.depthwise_rows(&args)
+
+
+cdef Py_ssize_t rows_at_once(const Plan *plan, const Phase *phase, const Source *source) noexcept nogil:
+    """Steps between outputs, in taps of a phase, if the kernel for several rows of 3x3 taps takes them; else 0."""
+    cdef Py_ssize_t above, below, beside, stride
+    if phase.rows != 3 or phase.columns != 3 or shares_of(plan) > 1 or plan.group > 1 or (
+            plan.out_total < plan.kernels.lanes):
+        return 0
+    above = tap_offset(plan, source, phase.first_row + 1, 0) - tap_offset(plan, source, phase.first_row, 0)
+    below = tap_offset(plan, source, phase.first_row + 2, 0) - tap_offset(plan, source, phase.first_row + 1, 0)
+    beside = tap_offset(plan, source, 0, phase.first_column + 1) - tap_offset(plan, source, 0, phase.first_column)
+    for stride in range(1, 3):
+        if above == below and source.row_stride == stride * above and source.column_stride == stride * beside:
+            return stride
+    return 0
+
+
 cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
     """The strip in each row of the part."""
+    if part.row_stride > 0 and part.end_row - part.row > 1 and strip.channels >= job.plan.kernels.lanes:
+        run_rows(job, part, strip)
+        return
     cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
@@ -266,14 +335,13 @@ cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssi
 
 cdef void run_phase(
     const Job *job, const Block *block, const Phase *phase, const Source *source, Py_ssize_t *offsets,
-    Py_ssize_t first_done, Py_ssize_t end_done,
 ) noexcept nogil:
-    """Every pixel that a phase has in the block, but for those of each row that are done already."""
+    """Every pixel that a phase has in the block."""
     cdef const Plan *plan = job.plan
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left, right
     cdef Py_ssize_t tap, pixel, rows
-    cdef bint paired = first_done < end_done
+    cdef bint whole
     cdef Part part
     part.block, part.phase, part.source = block, phase, source
     for tap in range(phase.rows):
@@ -287,85 +355,82 @@ cdef void run_phase(
                               - tap_offset(plan, source, 0, phase.first_column))
     part.args.weights_stride, part.args.weights_columns = plan.panel, phase.columns
     part.args.bias = NULL
+    part.row_stride = rows_at_once(plan, phase, source)
     find_interior(plan, block, phase, &left, &right)
-    if paired:
-        left, right = first_done, end_done
     rows = phase_block_rows(plan, block, phase)
+    whole = part.row_stride > 0 and rows > 1 and not (job.shift > 0 and job.contiguous)
+    if whole:                       # edges and all
+        left, right = 0, pixels
     for part.image in range(block.images):
         part.row = 0
         while part.row < rows:
-            part.end_row = part.row + 1 if plan.streamed else rows
+            part.end_row = rows
+            if plan.streamed and not whole:
+                part.end_row = min(part.row + (STREAMED_ROWS if part.row_stride > 0 else 1), rows)
             for pixel in range(left):
                 run_edge(job, &part, pixel)
-            if right > left and not paired:
+            if right > left:
                 run_interior(job, &part, left, right)
             for pixel in range(right, pixels):
                 run_edge(job, &part, pixel)
             part.row = part.end_row
 
 
-cdef void run_pair_rows(
-    const Job *job, const Block *block, const Phase *single, const Phase *double_, const Source *source,
-    Py_ssize_t first, Py_ssize_t pairs, Py_ssize_t *offsets,
-) noexcept nogil:
-    """Pairs [first, first + pairs) of every row: a pixel of one phase and the next one, of the other."""
+cdef Py_ssize_t alternating(const Axis *axis, Py_ssize_t *single) noexcept nogil:
+    """Taps of the phase that has fewer, which is `single`, if two phases alternate that differ by one; else 0."""
+    cdef Py_ssize_t first, second
+    if axis.out_step != 2 or axis.phases != 2 or not axis.consecutive:
+        return 0
+    first, second = axis.phase_start[1], axis.taps - axis.phase_start[1]
+    single[0] = 0 if first < second else 1
+    # Both read from the same element on: the other phase a step later if it is the first one.
+    if max(first, second) != min(first, second) + 1 or (
+            axis.tap_offset[axis.phase_start[single[0]]]
+            != axis.tap_offset[axis.phase_start[1 - single[0]]] + single[0]):
+        return 0
+    return min(first, second)
+
+
+cdef bint run_phases(const Job *job, const Block *block, const Source *source) noexcept nogil:
+    """All phases of the block at once; returns whether the kernel for that serves them.
+
+    A square of outputs, two rows by two columns, starts with the phase of fewer taps: with output -1 if that is odd.
+    """
     cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
-    cdef Py_ssize_t size = plan.itemsize, image, row, tap, first_tap, end_tap
-    cdef const char *in_
-    cdef const char *weights = job.packed + phase_weights(plan, single)
-    cdef const char *more_weights = job.packed + phase_weights(plan, double_)
-    cdef fastconv_depthwise_pairs_args args
-    for tap in range(single.rows):
-        offsets[tap] = tap_offset(plan, source, single.first_row + tap, 0)
-    args.pairs, args.channels = pairs, plan.out_total
-    args.strip = plan.strip_pixels
-    args.in_stride, args.out_stride = source.column_stride, plan.out_total
-    args.tap_columns, args.weights_stride = single.columns, plan.panel
-    first_tap, end_tap = 0, single.rows
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t size = plan.itemsize, above = 0, left = 0, row, column, image
+    cdef Py_ssize_t taps = alternating(rows, &above)
+    cdef Phase phase
+    cdef fastconv_depthwise_phases_args args
+    if not 1 <= taps <= 2 or alternating(columns, &left) != taps or plan.group > 1 or shares_of(plan) > 1 or (
+            plan.out_total < plan.kernels.lanes):
+        return False
+    args.taps, args.channels, args.strip = <int> taps, plan.out_total, plan.strip_pixels
+    args.first_vector = job.shift
+    args.rows, args.pixels = block.rows + above, block.columns + left
+    args.in_row, args.in_column = source.row_pitch, source.column_pitch
+    args.out_row, args.out_column = columns.out_size * plan.out_total, plan.out_total
+    args.weights_stride = plan.panel
+    for row in range(2):
+        for column in range(2):
+            open_phase(plan, row, column, &phase)
+            args.weights[2 * (row ^ above) + (column ^ left)] = job.packed + phase_weights(plan, &phase)
+    row = block.row + rows.tap_offset[rows.phase_start[1 - above]]
+    args.first_row, args.end_row = max(-row, 0), max(rows.in_size - row, 0)
+    column = block.column + columns.tap_offset[columns.phase_start[1 - left]]
+    args.first_column, args.end_column = max(-column, 0), max(columns.in_size - column, 0)
+    args.first_out_row, args.first_out_column = above, left
+    args.end_out_row = above + min(2 * block.rows, rows.out_size - 2 * block.row)
+    args.end_out_column = left + min(2 * block.columns, columns.out_size - 2 * block.column)
     for image in range(block.images):
-        in_ = source.data + size * (
-            image * source.image_stride + first * source.column_stride
-            + tap_offset(plan, source, 0, single.first_column) - tap_offset(plan, source, 0, 0))
-        for row in range(phase_block_rows(plan, block, single)):
-            if plan.clipped:
-                real_taps(rows, single.first_row, single.rows, block.row + row, &first_tap, &end_tap)
-            args.tap_rows, args.row_offset = end_tap - first_tap, offsets + first_tap
-            args.in_ = in_ + row * source.row_stride * size
-            args.out = job.out + size * plan.out_total * (
-                ((block.image + image) * rows.out_size + rows.phase_first[single.row]
-                 + (block.row + row) * rows.out_step) * plan.columns.out_size
-                + plan.columns.phase_first[single.column] + (block.column + first) * plan.columns.out_step)
-            args.first = weights + first_tap * single.columns * plan.panel * size
-            args.second = more_weights + first_tap * double_.columns * plan.panel * size
-            plan.kernels.depthwise_pairs(&args)
-
-
-cdef bint run_pairs(
-    const Job *job, const Block *block, Py_ssize_t row, const Source *source, Py_ssize_t *offsets,
-) noexcept nogil:
-    """A phase of rows through both phases of columns at once; returns whether the kernel for that serves them."""
-    cdef const Plan *plan = job.plan
-    cdef Py_ssize_t left, right, first, end, single, late
-    cdef Phase phases[2]
-    if not (plan.columns.out_step == plan.columns.phases == 2 and plan.columns.consecutive and shares_of(plan) == 1
-            and plan.group == 1):
-        return False
-    open_phase(plan, row, 0, &phases[0])
-    open_phase(plan, row, 1, &phases[1])
-    single = 0 if phases[0].columns < phases[1].columns else 1
-    late = single               # the other one's pixel that follows is a step later if it is the first phase
-    if phases[1 - single].columns != phases[single].columns + 1 or phases[single].columns > 2 or (
-            plan.columns.tap_offset[phases[single].first_column]
-            != plan.columns.tap_offset[phases[1 - single].first_column] + late):
-        return False
-    find_interior(plan, block, &phases[single], &first, &end)
-    find_interior(plan, block, &phases[1 - single], &left, &right)
-    first, end = max(first, left - late), min(end, right - late)
-    if first < end:
-        run_pair_rows(job, block, &phases[single], &phases[1 - single], source, first, end - first, offsets)
-    run_phase(job, block, &phases[single], source, offsets, first, end)
-    run_phase(job, block, &phases[1 - single], source, offsets, first + late, end + late)
+        args.in_ = source.data + size * (
+            image * source.image_stride
+            + tap_offset(plan, source, rows.phase_start[1 - above], columns.phase_start[1 - left]))
+        args.out = job.out + size * plan.out_total * (
+            ((block.image + image) * rows.out_size + 2 * block.row - above) * columns.out_size
+            + 2 * block.column - left)
+        plan.kernels.depthwise_phases(&args)
     return True
 
 
@@ -396,12 +461,11 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
                  work.scratch + (<size_t> job.out & (64 - plan.itemsize) if job.shift > 0 else 0), &source)
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
-    for row in range(plan.rows.phases):
-        if run_pairs(job, &block, row, &source, work.offsets):
-            continue
-        for column in range(plan.columns.phases):
-            open_phase(plan, row, column, &phase)
-            run_phase(job, &block, &phase, &source, work.offsets, 0, 0)
+    if not run_phases(job, &block, &source):
+        for row in range(plan.rows.phases):
+            for column in range(plan.columns.phases):
+                open_phase(plan, row, column, &phase)
+                run_phase(job, &block, &phase, &source, work.offsets)
     restore_mode(mode)
 
 

@@ -175,7 +175,7 @@ static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_
     ptrdiff_t c = K(may_shift) ? args->shift : 0;
     for (; c < whole; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES);
     /* Many channels have such before and after those that are aligned, where vectors are wider than NumPy aligns. */
-    if (c < args->channels && (taps == 3 || stride == 1) && sizeof(VEC) > 16)
+    if (c < args->channels && taps == 3 && sizeof(VEC) > 16)
         K(depthwise_grad_channel)(args, c, taps, stride, (int)(args->channels - c));
     else if (c < args->channels)
         K(depthwise_grad_last)(args, c);
@@ -194,13 +194,13 @@ static void K(depthwise_grad)(const fastconv_depthwise_grad_args *args) {
     assert(args->shift == 0 || (K(may_shift) && taps == 3 && stride == 1 && args->pixels > 0));
     assert(args->shift == 0 || (args->in_stride == args->channels && args->dy_stride == args->channels));
 
-    if (taps == 3 && stride == 1)
+    if (DEPTHWISE_WINDOWS && taps == 3 && stride == 1)
         K(depthwise_grad_3s1)(args);
-    else if (taps == 3 && stride == 2)
+    else if (DEPTHWISE_WINDOWS && taps == 3 && stride == 2)
         K(depthwise_grad_3s2)(args);
-    else if (taps == 5 && stride == 1)
+    else if (DEPTHWISE_WINDOWS && taps == 5 && stride == 1)
         K(depthwise_grad_5s1)(args);
-    else if (taps == 5 && stride == 2)
+    else if (DEPTHWISE_WINDOWS && taps == 5 && stride == 2)
         K(depthwise_grad_5s2)(args);
     else
         K(depthwise_grad_channels)(args, 0, 0);

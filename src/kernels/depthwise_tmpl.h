@@ -79,9 +79,6 @@ static FASTCONV_INLINE void K(depthwise_pixels)(const fastconv_depthwise_args *a
         K(depthwise_tile)(args, in + q * in_step, w, bias, out + q * out_step, size, taps, stride, lanes, grouped);   \
     }
     TILES(DEPTHWISE_PIXELS)
-#if DEPTHWISE_PIXELS > 8
-    TILES(8)
-#endif
     TILES(4)
 #undef TILES
     for (; p < pixels; p++)
@@ -129,7 +126,7 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
                                                K(depthwise_any_grouped)};
     const ptrdiff_t taps = args->tap_columns;
     const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
-    const int window = stride == 0 ? 0 : taps == 3 ? stride : taps == 5 ? 2 + stride : 0;
+    const int window = !DEPTHWISE_WINDOWS || stride == 0 ? 0 : taps == 3 ? stride : taps == 5 ? 2 + stride : 0;
     assert(args->pixels >= 0 && args->strip > 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
     assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
 

@@ -14,8 +14,12 @@
 #define CONV_ROWS(columns) ((columns) == 1 ? 8 : 6)
 #define CONV_NARROW_PIXELS 3
 #define CONV_NARROW_COLUMNS 4
+#define DEPTHWISE_WINDOWS 1
 #define DEPTHWISE_PIXELS 8
 #define DEPTHWISE_SUMS 10
+#define DEPTHWISE_ROWS 2
+#define DEPTHWISE_ROW_PIXELS 4
+#define DEPTHWISE_SQUARES 2
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 6
 

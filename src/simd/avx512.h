@@ -13,8 +13,12 @@
 #define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 6
-#define DEPTHWISE_PIXELS 16
+#define DEPTHWISE_WINDOWS 1
+#define DEPTHWISE_PIXELS 8
 #define DEPTHWISE_SUMS 25
+#define DEPTHWISE_ROWS 4
+#define DEPTHWISE_ROW_PIXELS 4
+#define DEPTHWISE_SQUARES 4
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 12
 

@@ -14,8 +14,12 @@
 #define CONV_ROWS(columns) ((columns) <= 3 ? 8 : 6)
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 4
+#define DEPTHWISE_WINDOWS 1
 #define DEPTHWISE_PIXELS 8
 #define DEPTHWISE_SUMS 25
+#define DEPTHWISE_ROWS 4
+#define DEPTHWISE_ROW_PIXELS 4
+#define DEPTHWISE_SQUARES 4
 #define GRAD_COLUMNS 3
 #define GRAD_ROWS 8
 
