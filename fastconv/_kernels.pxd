@@ -35,24 +35,11 @@ cdef extern from "kernel_table.h" nogil:
         int accumulate
 
     ctypedef struct fastconv_depthwise_args:
-        Py_ssize_t pixels, channels, group, strip
+        Py_ssize_t rows, pixels, channels, group, first_vector, strip
+        int prefetch, accumulate
         const void *in_ "in"
-        void *out
-        Py_ssize_t in_stride, out_stride
-        Py_ssize_t tap_rows, tap_columns, tap_step
-        const Py_ssize_t *row_offset
-        const void *weights
-        Py_ssize_t weights_stride, weights_columns
-        const void *bias
-        int accumulate
-
-    ctypedef struct fastconv_depthwise_rows_args:
-        Py_ssize_t rows, pixels, channels
-        int stride
-        Py_ssize_t first_vector, strip
-        int prefetch
-        const void *in_ "in"
-        Py_ssize_t in_row, in_column
+        Py_ssize_t in_row, in_column, row_step, column_step
+        Py_ssize_t tap_rows, tap_columns, row_dilation, column_dilation
         Py_ssize_t first_row, end_row, first_column, end_column
         void *out
         Py_ssize_t out_row, out_column
@@ -139,7 +126,6 @@ cdef extern from "kernel_table.h" nogil:
         void (*grad)(const fastconv_grad_args *) noexcept nogil
         void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil
-        void (*depthwise_rows)(const fastconv_depthwise_rows_args *) noexcept nogil
         void (*depthwise_phases)(const fastconv_depthwise_phases_args *) noexcept nogil
         void (*depthwise_grad)(const fastconv_depthwise_grad_args *) noexcept nogil
         void (*pack)(const fastconv_pack_args *) noexcept nogil

@@ -47,7 +47,7 @@ cdef struct Plan:
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     bint streamed                   # depthwise: too large for any cache, so in the order of memory
-    Py_ssize_t strip_pixels         # depthwise: that a kernel call takes, so that several rows of them stay in L1
+    Py_ssize_t strip_pixels, strip_rows     # depthwise: that go through all channels before others do
     Py_ssize_t repeat               # pixels that one row of packed weights covers, where channels are few
     Py_ssize_t strip_chain          # weight_grad: pixels, at most, that are summed before the sum is added to the rest
     # Products: panels of output channels, K in slices.

@@ -149,11 +149,17 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
 
 
 cdef void choose_strips(Plan *plan) noexcept nogil:
-    """Depthwise rows are read again for the next row of output: strips that leave room for them in L1."""
-    cdef Py_ssize_t rows = ceil_div(plan.rows.taps, max(plan.rows.phases, 1)) + 1   # and one of output
-    cdef Py_ssize_t elements = caches().l1 * 3 // 4 // (plan.itemsize * rows * plan.columns.in_step)
+    """Strips of rows in which the input of all channels stays in half of L2, since each vector of them passes alone.
+
+    Beyond the caches, a few pixels of a few rows at a time: nearly the order of memory.
+    """
+    cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
+    cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps
     plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
-    plan.strip_pixels = plan.columns.extent if plan.streamed else max(elements // plan.panel // 16 * 16, 16)
+    plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
+    plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
+    if plan.streamed:
+        plan.strip_pixels = plan.strip_rows = 4
 
 
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:

@@ -41,41 +41,25 @@ typedef struct {
 } fastconv_grad_args;
 typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but one run, and dy has just its columns, any number of them */
 
-/* out[p][c] = (accumulate ? out[p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns
- *             and i < group of in[p * in_stride + row_offset[r] + t * tap_step + c - c % group + i]
- *                              * weights[(r * weights_columns + t) * group + i][c] */
+/* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
+ *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of
+ *     in[row * in_row + column * in_column + c - c % group + i] * weights[(r * tap_columns + t) * group + i][c] */
 typedef struct {
-    ptrdiff_t pixels, channels, group;
-    ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
-    const void *in;
-    void *out;
-    ptrdiff_t in_stride, out_stride;  /* elements from a pixel to the next */
-    ptrdiff_t tap_rows, tap_columns, tap_step;
-    const ptrdiff_t *row_offset;      /* [tap_rows] */
-    const void *weights;              /* [tap_rows * weights_columns * group] rows, weights_stride apart */
-    ptrdiff_t weights_stride, weights_columns;
-    const void *bias;                 /* [channels] or NULL */
-    int accumulate;
-} fastconv_depthwise_args;
-
-/* out[y][p][c] = (bias ? bias[c] : 0) + sum over r < 3, t < 3 with first_row <= y * stride + r < end_row and
- *     first_column <= p * stride + t < end_column of
- *     in[(y * stride + r) * in_row + (p * stride + t) * in_column + c] * weights[3 * r + t][c] */
-typedef struct {
-    ptrdiff_t rows, pixels, channels;
-    int stride;                       /* 1 or 2 */
+    ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
-    int prefetch;                     /* what a tile further on reads */
+    int prefetch, accumulate;         /* prefetch what a tile further on reads */
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */
+    ptrdiff_t row_step, column_step;  /* input rows and columns from an output to the next */
+    ptrdiff_t tap_rows, tap_columns, row_dilation, column_dilation;
     ptrdiff_t first_row, end_row, first_column, end_column;     /* those that are read */
     void *out;
     ptrdiff_t out_row, out_column;
-    const void *weights;              /* [9] rows, weights_stride apart */
+    const void *weights;              /* [tap_rows * tap_columns * group] rows, weights_stride apart */
     ptrdiff_t weights_stride;
     const void *bias;                 /* [channels] or NULL */
-} fastconv_depthwise_rows_args;
+} fastconv_depthwise_args;
 
 /* out[2 * y + e][2 * p + f][c] = sum over r < taps + e, t < taps + f with first_row <= y + r < end_row and
  *     first_column <= p + t < end_column of in[y + r][p + t][c] * weights[2 * e + f][r * (taps + f) + t][c], e and f < 2;

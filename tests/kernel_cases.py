@@ -15,8 +15,6 @@ from kernel_depthwise import (
     depthwise_grad_cases,
     depthwise_phases,
     depthwise_phases_cases,
-    depthwise_rows,
-    depthwise_rows_cases,
 )
 from kernel_sizes import STARTS, around, around_vectors, case, wide
 from kernel_winograd import winograd, winograd_cases
@@ -306,7 +304,6 @@ CASES = {
     "grad": (grad, grad_cases),
     "grad_swapped": (grad_swapped, grad_swapped_cases),
     "depthwise": (depthwise, depthwise_cases),
-    "depthwise_rows": (depthwise_rows, depthwise_rows_cases),
     "depthwise_phases": (depthwise_phases, depthwise_phases_cases),
     "depthwise_grad": (depthwise_grad, depthwise_grad_cases),
     "pack": (pack, pack_cases),

@@ -30,70 +30,6 @@ def by_group(x, group):
     return np.stack([x[..., channels - channels % group + i] for i in range(group)], axis=-2)
 
 
-def depthwise(call, pixels, channels, taps, stride, dilation, start, skipped=0, group=1, strip=64):
-    rows, columns = taps
-    channels = -(-channels // group) * group
-    x, fields = place_taps(call, pixels, channels, taps, stride, dilation)
-    w = call.values(rows, columns, group, channels)
-    weights = call.unread(rows, columns + skipped, group, channels)
-    weights[:, :columns] = w
-    weights = weights.reshape(rows * (columns + skipped) * group, channels)
-    bias = call.values(channels)
-    before = call.values(pixels, channels)
-    want = np.einsum("rtpic,rtic->pc", wide(by_group(x, group)), wide(w))
-    if "out" in start:
-        want += before
-    else:
-        before[...] = np.nan
-        if "bias" in start:
-            want += bias
-    # The weights that are skipped after the last row need not be there.
-    weights = call.rows(weights[: max(len(weights) - skipped * group, 0)])
-    out = call.output(before, want, rows * columns * group + 1)
-    return call(
-        "depthwise",
-        out,
-        **fields,
-        group=group,
-        strip=strip,
-        out=out.address,
-        out_stride=out.stride,
-        weights=weights.address,
-        weights_stride=weights.stride,
-        weights_columns=columns + skipped,
-        bias=call.line(bias) if "bias" in start else None,
-        accumulate="out" in start,
-    )
-
-
-WINDOWS = [  # (kernel rows, columns), stride, dilation: those with code of their own, and others
-    *(((3, taps), stride, 1) for taps in (3, 5) for stride in (1, 2)),
-    ((2, 3), 2, 2), ((2, 5), 4, 2), ((3, 3), 3, 1), ((2, 3), 1, 2), ((1, 1), 1, 0), ((2, 2), 1, 1),
-    ((1, 4), 3, 2), ((2, 7), 2, 1), ((1, 8), 1, 1), ((1, 15), 2, 1), ((7, 3), 1, 1), ((0, 3), 1, 1),
-]  # fmt: skip
-
-
-def depthwise_sizes(table):
-    lanes = table["lanes"]
-    for (taps, stride, dilation), channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
-        # Tiles of 8, 4 and 1 pixels, and tiles that overlap the one before.
-        for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 15, 17, 23, 35):
-            yield case(
-                pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
-            )
-
-
-def depthwise_cases(table):
-    start, skipped = itertools.cycle(STARTS), itertools.cycle((0, 0, 1, 0, 2))
-    strips = itertools.cycle((64, 8, 16, 64, 5))
-    groups = itertools.cycle([1, 2, 1, *(g for g in (4, 8, 16) if g <= table["lanes"])])
-    for sizes in depthwise_sizes(table):
-        yield case(
-            **sizes, start=next(start), skipped=next(skipped), group=next(groups),
-            strip=next(strips),
-        )  # fmt: skip
-
-
 def place_inside(call, shape, edges):
     """An array that is zero outside; only the inside is there, and the fields say where.
 
@@ -116,57 +52,84 @@ def place_inside(call, shape, edges):
     }  # fmt: skip
 
 
-def channels_from_a_vector(table):
-    return [n for n in around(table["lanes"], 3 * table["lanes"]) if n >= table["lanes"]]
-
-
-EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (9, 0, 0, 0)]
-
-
-def depthwise_rows(
-    call, rows, pixels, channels, stride, edges, biased, strip, prefetch, first_vector
-):
-    x, fields = place_inside(
-        call, ((rows - 1) * stride + 3, max((pixels - 1) * stride + 3, 0), channels), edges
+def depthwise(
+    call, rows, pixels, channels, taps, steps, dilations, start, edges,
+    group=1, strip=64, prefetch=0, first_vector=0,
+):  # fmt: skip
+    channels = -(-channels // group) * group
+    height, width = (
+        (count - 1) * step + (reach - 1) * dilation + 1 if count and reach else 0
+        for count, step, reach, dilation in zip((rows, pixels), steps, taps, dilations, strict=True)
     )
-    w = call.values(9, channels)
-    bias = call.values(channels) if biased else np.zeros(channels, call.dtype)
-    y, p = np.ix_(np.arange(rows) * stride, np.arange(pixels) * stride)
-    want = wide(np.broadcast_to(bias, (rows, pixels, channels))).copy()
-    for r, t in itertools.product(range(3), range(3)):
-        want += wide(x[y + r, p + t]) * wide(w[3 * r + t])
-    out = call.output(call.unread(rows * pixels, channels), want.reshape(-1, channels), 10)
-    weights = call.rows(w)
+    x, fields = place_inside(call, (height, width, channels), edges if group == 1 else (0, 0, 0, 0))
+    w = call.values(*taps, group, channels)
+    bias = call.values(channels)
+    before = call.values(rows * pixels, channels)
+    want = np.zeros((rows, pixels, channels))
+    for r, t in np.ndindex(*taps):
+        y = r * dilations[0] + np.arange(rows) * steps[0]
+        p = t * dilations[1] + np.arange(pixels) * steps[1]
+        want += np.einsum("ypic,ic->ypc", wide(by_group(x[np.ix_(y, p)], group)), wide(w[r, t]))
+    want = want.reshape(rows * pixels, channels)
+    if "out" in start:
+        want += before
+    else:
+        before[...] = np.nan
+        if "bias" in start:
+            want += bias
+    out = call.output(before, want, taps[0] * taps[1] * group + 1)
+    weights = call.rows(w.reshape(-1, channels))
     return call(
-        "depthwise_rows",
+        "depthwise",
         out,
         **fields,
         rows=rows,
         pixels=pixels,
         channels=channels,
-        stride=stride,
-        first_vector=first_vector % call.table["lanes"],
+        group=group,
+        first_vector=0 if "out" in start or group > 1 else first_vector % call.table["lanes"],
         strip=strip,
         prefetch=prefetch,
+        accumulate="out" in start,
+        row_step=steps[0],
+        column_step=steps[1],
+        tap_rows=taps[0],
+        tap_columns=taps[1],
+        row_dilation=dilations[0],
+        column_dilation=dilations[1],
         out=out.address,
         out_row=pixels * out.stride,
         out_column=out.stride,
         weights=weights.address,
         weights_stride=weights.stride,
-        bias=call.line(bias) if biased else None,
+        bias=call.line(bias) if "bias" in start else None,
     )
 
 
-def depthwise_rows_cases(table):
-    edges, strips = itertools.cycle(EDGES), itertools.cycle((64, 4, 7, 1))
-    flags = itertools.cycle((0, 1, 0, 1, 1))
-    # Bands of 4 and 2 rows, tiles of 4 and 1 pixels, and those that overlap the one before.
-    firsts = itertools.cycle((0, 1, 0, table["lanes"] - 1, 2 % table["lanes"]))
-    for stride, channels in itertools.product((1, 2), channels_from_a_vector(table)):
-        for rows, pixels in itertools.product(range(2, 10), (0, 1, 3, 4, 5, 6, 7, 11)):
-            sizes = case(rows=rows, pixels=pixels, channels=channels, stride=stride)
-            options = case(biased=next(flags), strip=next(strips), prefetch=next(flags))
-            yield sizes | options | case(edges=next(edges), first_vector=next(firsts))
+WINDOWS = [  # (kernel rows, columns), steps, dilations: those with code of their own, and others
+    *(((3, 3), (s * d, s * e), (d, e)) for s in (1, 2) for d, e in ((1, 1), (2, 1), (2, 3))),
+    *(((2, taps), (1, s), (1, 1)) for taps in (3, 5, 7) for s in (1, 2)),
+    ((3, 3), (1, 2), (1, 1)), ((2, 3), (1, 1), (2, 2)), ((2, 3), (1, 4), (1, 2)),
+    ((3, 5), (2, 3), (1, 6)), ((1, 1), (1, 1), (1, 1)), ((2, 2), (2, 1), (1, 1)),
+    ((1, 4), (1, 3), (1, 2)), ((1, 15), (1, 1), (1, 1)), ((7, 3), (1, 1), (1, 1)),
+    ((0, 3), (1, 1), (1, 1)), ((2, 16), (1, 2), (1, 1)),
+]  # fmt: skip
+EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (9, 0, 0, 0)]
+
+
+def depthwise_cases(table):
+    lanes = table["lanes"]
+    start, edges, flags = (itertools.cycle(c) for c in (STARTS, EDGES, (0, 1, 1, 0, 0)))
+    strips = itertools.cycle((64, 8, 16, 4, 5, 64, 1))
+    groups = itertools.cycle([1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= lanes)])
+    firsts, rows = itertools.cycle((0, 1, 0, lanes - 1, 2)), itertools.cycle((1, 4, 2, 3, 7, 5, 6))
+    for window, channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
+        # Bands of 4 and 2 rows; tiles of 14, 7, 4 and 1 pixels, and those that overlap others.
+        for pixels in (0, 1, 3, 4, 5, 7, 8, 13, 15, 17, 23, 35):
+            sizes = case(rows=next(rows), pixels=pixels, channels=channels, group=next(groups))
+            where = case(edges=next(edges), strip=next(strips), first_vector=next(firsts))
+            taps = dict(zip(("taps", "steps", "dilations"), window, strict=True))
+            yield sizes | where | taps | case(start=next(start), prefetch=next(flags))
 
 
 def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip, first_vector):
@@ -215,7 +178,8 @@ def depthwise_phases_cases(table):
         [(0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 1, 1), (0, 1, 1, 0)]
     )
     firsts = itertools.cycle((0, 1, 0, table["lanes"] - 1, 2 % table["lanes"]))
-    for taps, channels in itertools.product((1, 2), channels_from_a_vector(table)):
+    whole = [n for n in around(table["lanes"], 3 * table["lanes"]) if n >= table["lanes"]]
+    for taps, channels in itertools.product((1, 2), whole):
         # Tiles of 4, 2 and 1 squares, and tiles that overlap the one before.
         for rows, pixels in itertools.product((1, 2, 3), (1, 2, 3, 4, 5, 7, 8, 11)):
             sizes = case(rows=rows, pixels=pixels, channels=channels, taps=taps)
@@ -255,10 +219,26 @@ def depthwise_grad(
     )
 
 
+GRAD_WINDOWS = [  # (kernel rows, columns), stride, dilation
+    *(((3, taps), stride, 1) for taps in (3, 5) for stride in (1, 2)),
+    ((2, 3), 2, 2), ((2, 5), 4, 2), ((3, 3), 3, 1), ((2, 3), 1, 2), ((1, 1), 1, 0), ((2, 2), 1, 1),
+    ((1, 4), 3, 2), ((2, 7), 2, 1), ((1, 8), 1, 1), ((1, 15), 2, 1), ((7, 3), 1, 1), ((0, 3), 1, 1),
+]  # fmt: skip
+
+
+def depthwise_grad_sizes(table):
+    sizes = around(table["lanes"], 3 * table["lanes"])
+    for (taps, stride, dilation), channels in itertools.product(GRAD_WINDOWS, sizes):
+        for pixels in (0, 1, 3, 4, 5, 7, 8, 9, 13, 15, 17, 23, 35):
+            yield case(
+                pixels=pixels, channels=channels, taps=taps, stride=stride, dilation=dilation
+            )
+
+
 def depthwise_grad_cases(table):
     accumulate = itertools.cycle((False, True, True, False, True))
     skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
-    for sizes in depthwise_sizes(table):
+    for sizes in depthwise_grad_sizes(table):
         yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height))
     if table["lanes"] * np.dtype(table["dtype"]).itemsize == 64:
         window = case(stride=1, dilation=1, accumulate=True, skipped=0)

@@ -20,7 +20,7 @@ FMA = ("avx2", "avx512", "neon")  # one rounding for each product and its sum
 # What depends on the length of a vector: the width of a panel, the order of a sum.
 BY_LANES = ("pack", "conv_narrow")
 # What takes at least one vector of channels.
-WHOLE_VECTORS = ("depthwise_rows", "depthwise_phases")
+WHOLE_VECTORS = ("depthwise_phases",)
 
 
 def table_of(isa, dtype):

@@ -10,21 +10,22 @@ weights, covers several pixels then.
 
 NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice and more.  Where pixels
 follow one another, a row is one line of elements in which a vector may start anywhere: it starts where it is
-aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere
-the first `shift` channels of every pixel go by themselves, if there are enough others.
+aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere, and where
+pixels are many vectors but few, a vector more takes the first `shift` channels of each.
 
-In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own computes
-all of them at once, and reads dy once.
+In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own
+computes all of them at once, and reads dy once.
 
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
 """
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_depthwise_rows_args, fastconv_gather_args,
-    fastconv_pack_args, flush_denormals, restore_mode)
-from fastconv.axes cimport Axis, aligned, ceil_div, even_part, real_taps, same_taps
+    fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
+    restore_mode)
+from fastconv.axes cimport Axis, aligned, real_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
@@ -32,10 +33,8 @@ from fastconv.kernel_choice cimport many_vectors
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 
-# Pixels that go through all channels at once where the input comes from memory, in its order.
-cdef Py_ssize_t STREAMED_STRIP = 8
-# Rows of output that go through a strip together there, where one kernel call takes several.
-cdef Py_ssize_t STREAMED_ROWS = 4
+# Taps across from which on each input has so many products that how it lies does not matter.
+cdef Py_ssize_t MANY_PRODUCTS = 4
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -48,29 +47,26 @@ cdef struct Job:
     char *rotated               # the same with channels rotated by `shift`, then the bias
     const char *rotated_bias
     Py_ssize_t shift            # channels to the first aligned vector, or 0
-    bint contiguous             # pixels follow one another, in the input of a block and in the output
+    bint rotates                # rows are lines of elements, which vectors cut where they are aligned
     char *threads
     int finite
 
 
-# Pixels [pixel, pixel + pixels) of every row of a part, through taps [first_tap, end_tap) across, in some channels.
-cdef struct Strip:
-    Py_ssize_t pixel, pixels
-    Py_ssize_t first_tap, end_tap
-    Py_ssize_t channel, channels
-    bint rotated                # pixels and channels count from `shift` on
-    bint split                  # the first `shift` channels go by themselves
-    bint repeated               # pixels count by Plan.repeat, each with so many times the channels
-
-
-# Some rows of a phase in a block, with what their kernel calls have in common.
+# Some rows of a phase in one image of a block.
 cdef struct Part:
     const Block *block
     const Phase *phase
     const Source *source
-    Py_ssize_t image, row, end_row
-    Py_ssize_t row_stride       # in taps, if the kernel for several rows takes the part; or 0
-    fastconv_depthwise_args args
+    Py_ssize_t image, row, rows
+
+
+# Pixels [pixel, pixel + pixels) of every row of a part, in some channels.
+cdef struct Strip:
+    Py_ssize_t pixel, pixels
+    Py_ssize_t channel, channels
+    bint rotated                # pixels and channels count from `shift` on
+    bint split                  # vectors start at `shift`, but for the first one
+    bint repeated               # pixels count by Plan.repeat, each with so many times the channels
 
 
 cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
@@ -145,235 +141,146 @@ cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) n
     return to
 
 
-cdef void run_split(const Job *job, const fastconv_depthwise_args *whole) noexcept nogil:
-    """The first `shift` channels of each pixel, then the others, which are aligned."""
-    cdef Py_ssize_t bytes_ = job.shift * job.plan.itemsize
-    cdef fastconv_depthwise_args args = whole[0]
-    args.channels = job.shift
-    job.plan.kernels.depthwise(&args)
-    args.channels = whole.channels - job.shift
-    args.in_, args.out = <const char *> whole.in_ + bytes_, <char *> whole.out + bytes_
-    args.weights = <const char *> whole.weights + bytes_
-    args.bias = <const char *> whole.bias + bytes_ if whole.bias != NULL else NULL
-    job.plan.kernels.depthwise(&args)
-
-
-cdef void limit_taps(
-    const Axis *axis, Py_ssize_t first_tap, Py_ssize_t step, Py_ssize_t *first, Py_ssize_t *end,
+cdef void find_taps(
+    const Axis *axis, bint sparse, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *out_step,
+    Py_ssize_t *dilation, Py_ssize_t *first, Py_ssize_t *end,
 ) noexcept nogil:
-    """Of evenly spaced inputs, the first of which the first tap of a phase reads at `step`: those inside the input."""
-    cdef Py_ssize_t spacing = axis.tap_offset[first_tap + 1] - axis.tap_offset[first_tap]
-    cdef Py_ssize_t position = step * axis.in_step + axis.tap_offset[first_tap]
-    first[0] = ceil_div(max(-position, 0), spacing)
-    end[0] = ceil_div(max(axis.in_size - position, 0), spacing)
+    """Of the inputs, counted from the one that the first tap of a phase reads at `step`: how far apart steps and taps
+    are, and which lie inside the input.
+
+    Where scratch has a slot for each step and tap, the latter holds for that step alone, or for many without padding.
+    """
+    cdef Py_ssize_t position = step * axis.in_step + axis.tap_offset[start]
+    if sparse:
+        out_step[0], dilation[0] = axis.taps, 1
+        real_taps(axis, start, taps, step, first, end)
+        if first[0] == 0 and end[0] == taps:
+            end[0] = PY_SSIZE_T_MAX
+        return
+    out_step[0] = axis.in_step
+    dilation[0] = axis.tap_offset[start + 1] - axis.tap_offset[start] if taps > 1 else 1
+    first[0], end[0] = max(-position, 0), max(axis.in_size - position, 0)
 
 
-cdef void run_rows(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
-    """The strip in all rows of the part at once."""
+cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
+    """The strip in each row of the part, which is one row where scratch has a slot for each tap."""
     cdef const Plan *plan = job.plan
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
+    cdef const Block *block = part.block
     cdef const Phase *phase = part.phase
     cdef Py_ssize_t size = plan.itemsize, shift = job.shift if strip.rotated else 0
-    cdef fastconv_depthwise_rows_args args
-    args.rows, args.pixels, args.channels = part.end_row - part.row, strip.pixels, strip.channels
-    args.stride = <int> part.row_stride
-    args.strip = STREAMED_STRIP // 2 if plan.streamed else max(strip.pixels, rows.block)
-    args.prefetch = plan.streamed
-    args.in_row, args.in_column = part.source.row_stride // part.row_stride, part.args.tap_step
+    cdef Py_ssize_t row = rows.phase_first[phase.row] + (block.row + part.row) * rows.out_step
+    cdef Py_ssize_t column = columns.phase_first[phase.column] + (block.column + strip.pixel) * columns.out_step
+    cdef Py_ssize_t share
+    cdef fastconv_depthwise_args args
+    args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, plan.group
+    args.first_vector = job.shift if strip.split else 0
+    args.strip, args.prefetch = plan.strip_pixels, plan.streamed
+    args.in_row, args.in_column = part.source.row_pitch, part.source.column_pitch
+    args.tap_rows, args.tap_columns = phase.rows, phase.columns
+    find_taps(rows, plan.gathered and rows.sparse, phase.first_row, phase.rows, block.row + part.row,
+              &args.row_step, &args.row_dilation, &args.first_row, &args.end_row)
+    find_taps(columns, plan.gathered and columns.sparse, phase.first_column, phase.columns, block.column + strip.pixel,
+              &args.column_step, &args.column_dilation, &args.first_column, &args.end_column)
+    if not plan.clipped:        # zeros lie there
+        args.first_row = args.first_column = 0
+        args.end_row = args.end_column = PY_SSIZE_T_MAX
     args.in_ = part.source.data + size * (
         part.image * part.source.image_stride + part.row * part.source.row_stride
-        + strip.pixel * part.args.in_stride
-        + tap_offset(plan, part.source, phase.first_row, phase.first_column) + strip.channel + shift)
-    args.first_row = args.first_column = 0
-    args.end_row, args.end_column = (args.rows + 2) * args.stride, (args.pixels + 2) * args.stride
-    if plan.clipped:
-        limit_taps(rows, phase.first_row, part.block.row + part.row, &args.first_row, &args.end_row)
-        limit_taps(columns, phase.first_column, part.block.column + strip.pixel, &args.first_column, &args.end_column)
-    args.out_row, args.out_column = rows.out_step * columns.out_size * plan.out_total, part.args.out_stride
-    args.out = job.out + size * (
-        ((part.block.image + part.image) * rows.out_size
-         + rows.phase_first[phase.row] + (part.block.row + part.row) * rows.out_step)
-        * columns.out_size * plan.out_total
-        + (columns.phase_first[phase.column] + (part.block.column + strip.pixel) * columns.out_step) * plan.out_total
+        + strip.pixel * part.source.column_stride + tap_offset(plan, part.source, phase.first_row, phase.first_column)
         + strip.channel + shift)
+    args.out_row, args.out_column = rows.out_step * columns.out_size * plan.out_total, columns.out_step * plan.out_total
+    args.out = job.out + size * (plan.out_total * (
+        ((block.image + part.image) * rows.out_size + row) * columns.out_size + column) + strip.channel + shift)
     args.weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, phase) + strip.channel * size
     args.weights_stride = plan.panel
     args.bias = NULL
     if job.bias != NULL:
         args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
-    args.first_vector = job.shift if strip.split else 0
-    plan.kernels.depthwise_rows(&args)
+    if strip.repeated:
+        args.column_step *= plan.repeat
+        args.out_column *= plan.repeat
+    for share in range(shares_of(plan)):
+        args.accumulate = share > 0
+        plan.kernels.depthwise(&args)
+        args.in_ = <const char *> args.in_ + plan.group_pitch * size
+        args.weights = <const char *> args.weights + phase.rows * phase.columns * plan.panel * size
 
 
-cdef Py_ssize_t rows_at_once(const Plan *plan, const Phase *phase, const Source *source) noexcept nogil:
-    """Steps between outputs, in taps of a phase, if the kernel for several rows of 3x3 taps takes them; else 0."""
-    cdef Py_ssize_t above, below, beside, stride
-    if phase.rows != 3 or phase.columns != 3 or shares_of(plan) > 1 or plan.group > 1 or (
-            plan.out_total < plan.kernels.lanes):
-        return 0
-    above = tap_offset(plan, source, phase.first_row + 1, 0) - tap_offset(plan, source, phase.first_row, 0)
-    below = tap_offset(plan, source, phase.first_row + 2, 0) - tap_offset(plan, source, phase.first_row + 1, 0)
-    beside = tap_offset(plan, source, 0, phase.first_column + 1) - tap_offset(plan, source, 0, phase.first_column)
-    for stride in range(1, 3):
-        if above == below and source.row_stride == stride * above and source.column_stride == stride * beside:
-            return stride
-    return 0
-
-
-cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
-    """The strip in each row of the part."""
-    if part.row_stride > 0 and part.end_row - part.row > 1 and strip.channels >= job.plan.kernels.lanes:
-        run_rows(job, part, strip)
-        return
-    cdef const Plan *plan = job.plan
-    cdef const Axis *rows = &plan.rows
-    cdef const Axis *columns = &plan.columns
-    cdef const Block *block = part.block
-    cdef Py_ssize_t size = plan.itemsize, taps = part.phase.rows * part.phase.columns
-    cdef Py_ssize_t shift = job.shift if strip.rotated else 0
-    cdef Py_ssize_t first_row = rows.phase_first[part.phase.row] + block.row * rows.out_step
-    cdef Py_ssize_t first_column = columns.phase_first[part.phase.column] + (
-        (block.column + strip.pixel) * columns.out_step)
-    cdef Py_ssize_t row = part.row, end_row
-    cdef Py_ssize_t out_row = rows.out_step * columns.out_size * plan.out_total
-    cdef Py_ssize_t share, first = 0, end = part.phase.rows
-    cdef fastconv_depthwise_args args = part.args
-    cdef const char *source = part.source.data + size * (
-        part.image * part.source.image_stride + strip.pixel * args.in_stride + strip.first_tap * args.tap_step
-        + tap_offset(plan, part.source, 0, part.phase.first_column) - tap_offset(plan, part.source, 0, 0)
-        + strip.channel + shift)
-    cdef char *out = job.out + size * (plan.out_total * (
-        ((block.image + part.image) * rows.out_size + first_row) * columns.out_size + first_column)
-        + strip.channel + shift)
-    cdef const char *weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, part.phase) + (
-        size * (strip.first_tap * plan.group * plan.panel + strip.channel))
-    if job.bias != NULL:
-        args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
-    args.pixels, args.channels, args.group = strip.pixels, strip.channels, plan.group
-    args.strip = STREAMED_STRIP if plan.streamed else max(strip.pixels, rows.block)
-    args.tap_columns = strip.end_tap - strip.first_tap
-    if strip.pixels == 1:       # a column of pixels, which the kernel takes like a row
-        args.in_stride, args.out_stride = part.source.row_stride, out_row
-    elif strip.repeated:
-        args.in_stride *= plan.repeat
-        args.out_stride *= plan.repeat
-    while row < part.end_row:
-        end_row = row + 1
-        if strip.pixels == 1:
-            end_row = part.end_row
-            if plan.clipped:
-                end_row = same_taps(rows, part.phase.first_row, part.phase.rows, block.row, row, part.end_row,
-                                    &first, &end)
-            args.pixels = end_row - row
-        elif plan.clipped:
-            real_taps(rows, part.phase.first_row, part.phase.rows, block.row + row, &first, &end)
-        args.tap_rows, args.row_offset = end - first, part.args.row_offset + first
-        args.in_ = source + row * part.source.row_stride * size
-        args.out = out + row * out_row * size
-        args.weights = weights + first * part.phase.columns * plan.group * plan.panel * size
-        for share in range(shares_of(plan)):
-            args.accumulate = share > 0
-            if strip.split:
-                run_split(job, &args)
-            else:
-                plan.kernels.depthwise(&args)
-            args.in_ = <const char *> args.in_ + plan.group_pitch * size
-            args.weights = <const char *> args.weights + taps * plan.panel * size
-        row = end_row
-
-
-cdef void run_edge(const Job *job, const Part *part, Py_ssize_t pixel) noexcept nogil:
-    """One pixel of each row, through the taps that read inside the input."""
+cdef void run_pixels(
+    const Job *job, const Part *part, Py_ssize_t pixel, Py_ssize_t pixels, Py_ssize_t channel, Py_ssize_t channels,
+) noexcept nogil:
+    """Pixels as they are, neither rotated nor repeated."""
     cdef Strip strip
-    cdef const Phase *phase = part.phase
-    strip.pixel, strip.pixels = pixel, 1
-    strip.channel, strip.channels = 0, job.plan.out_total
-    strip.rotated = strip.repeated = strip.split = False
-    real_taps(&job.plan.columns, phase.first_column, phase.columns, part.block.column + pixel,
-              &strip.first_tap, &strip.end_tap)
+    strip.pixel, strip.pixels, strip.channel, strip.channels = pixel, pixels, channel, channels
+    strip.rotated = strip.repeated = False
+    strip.split = job.shift > 0 and not job.rotates
     run_strip(job, part, &strip)
 
 
-cdef void run_interior(const Job *job, const Part *part, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
-    """Pixels [left, right) of each row, through every tap across."""
+cdef void run_repeated(const Job *job, const Part *part, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
+    """Pixels [left, right) of each row, as many at a time as make whole vectors; they read no padding."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t rest
-    cdef Py_ssize_t most
+    cdef Py_ssize_t rest = (right - left) % plan.repeat
     cdef Strip strip
-    strip.first_tap, strip.end_tap = 0, part.phase.columns
-    strip.rotated = job.shift > 0 and job.contiguous and right - left > 1
-    strip.repeated = plan.repeat > 1
-    strip.split = job.shift > 0 and not job.contiguous
-    if strip.repeated:
-        rest = (right - left) % plan.repeat
-        if right - left > rest:
-            strip.pixel, strip.pixels = left, (right - left) // plan.repeat
-            strip.channel, strip.channels = 0, plan.repeat * plan.out_total
-            run_strip(job, part, &strip)
-        if rest:
-            strip.pixel, strip.pixels = right - rest, 1
-            strip.channel, strip.channels = 0, rest * plan.out_total
-            run_strip(job, part, &strip)
+    strip.rotated, strip.repeated, strip.split = False, True, False
+    strip.pixel, strip.pixels = left, (right - left) // plan.repeat
+    strip.channel, strip.channels = 0, plan.repeat * plan.out_total
+    if strip.pixels > 0:
+        run_strip(job, part, &strip)
+    strip.pixel, strip.pixels, strip.channels = right - rest, 1, rest * plan.out_total
+    if rest > 0:
+        run_strip(job, part, &strip)
+
+
+cdef void run_rotated(const Job *job, const Part *part, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
+    """Pixels [left, right) of each row as one line of elements; they read no padding."""
+    cdef const Plan *plan = job.plan
+    cdef Strip strip
+    strip.rotated, strip.repeated, strip.split = True, False, False
+    strip.pixel, strip.pixels, strip.channel, strip.channels = left, right - left - 1, 0, plan.out_total
+    run_strip(job, part, &strip)
+    # The last pixel is made of the first one's head and its own tail.
+    run_pixels(job, part, left, 1, 0, job.shift)
+    run_pixels(job, part, right - 1, 1, job.shift, plan.out_total - job.shift)
+
+
+cdef void run_part(const Job *job, const Part *part) noexcept nogil:
+    """Every pixel of its rows: those that need no care all at once, others one by one."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t pixels = phase_block_columns(plan, part.block, part.phase), channels = plan.out_total
+    cdef Py_ssize_t left, right, pixel
+    cdef bint rotated = job.shift > 0 and job.rotates
+    if not rotated and plan.repeat == 1 and not (plan.clipped and plan.gathered and plan.columns.sparse):
+        run_pixels(job, part, 0, pixels, 0, channels)
         return
-    if strip.rotated:           # the last pixel is made of the first one's head and its own tail
-        right -= 1
-    most = even_part(right - left, plan.strip_pixels)
-    strip.channel, strip.channels = 0, plan.out_total
-    strip.pixel = left
-    while strip.pixel < right:
-        strip.pixels = min(most, right - strip.pixel)
-        run_strip(job, part, &strip)
-        strip.pixel += strip.pixels
-    if strip.rotated:
-        strip.rotated, strip.pixels = False, 1
-        strip.pixel, strip.channel, strip.channels = left, 0, job.shift
-        run_strip(job, part, &strip)
-        strip.pixel, strip.channel, strip.channels = right, job.shift, plan.out_total - job.shift
-        run_strip(job, part, &strip)
+    find_interior(plan, part.block, part.phase, &left, &right)
+    for pixel in range(left):
+        run_pixels(job, part, pixel, 1, 0, channels)
+    if plan.repeat > 1:
+        run_repeated(job, part, left, right)
+    elif rotated and right - left > 1:
+        run_rotated(job, part, left, right)
+    elif right > left:
+        run_pixels(job, part, left, right - left, 0, channels)
+    for pixel in range(right, pixels):
+        run_pixels(job, part, pixel, 1, 0, channels)
 
 
-cdef void run_phase(
-    const Job *job, const Block *block, const Phase *phase, const Source *source, Py_ssize_t *offsets,
-) noexcept nogil:
+cdef void run_phase(const Job *job, const Block *block, const Phase *phase, const Source *source) noexcept nogil:
     """Every pixel that a phase has in the block."""
     cdef const Plan *plan = job.plan
-    cdef const Axis *columns = &plan.columns
-    cdef Py_ssize_t pixels = phase_block_columns(plan, block, phase), left, right
-    cdef Py_ssize_t tap, pixel, rows
-    cdef bint whole
+    cdef Py_ssize_t rows = phase_block_rows(plan, block, phase)
+    cdef Py_ssize_t most = 1 if plan.clipped and plan.gathered and plan.rows.sparse else plan.strip_rows
     cdef Part part
     part.block, part.phase, part.source = block, phase, source
-    for tap in range(phase.rows):
-        offsets[tap] = tap_offset(plan, source, phase.first_row + tap, 0)
-    part.args.row_offset = offsets
-    part.args.in_stride = source.column_stride
-    part.args.out_stride = columns.out_step * plan.out_total
-    part.args.tap_step = 0
-    if phase.columns > 1:       # the taps of a phase are evenly spaced
-        part.args.tap_step = (tap_offset(plan, source, 0, phase.first_column + 1)
-                              - tap_offset(plan, source, 0, phase.first_column))
-    part.args.weights_stride, part.args.weights_columns = plan.panel, phase.columns
-    part.args.bias = NULL
-    part.row_stride = rows_at_once(plan, phase, source)
-    find_interior(plan, block, phase, &left, &right)
-    rows = phase_block_rows(plan, block, phase)
-    whole = part.row_stride > 0 and rows > 1 and not (job.shift > 0 and job.contiguous)
-    if whole:                       # edges and all
-        left, right = 0, pixels
     for part.image in range(block.images):
         part.row = 0
         while part.row < rows:
-            part.end_row = rows
-            if plan.streamed and not whole:
-                part.end_row = min(part.row + (STREAMED_ROWS if part.row_stride > 0 else 1), rows)
-            for pixel in range(left):
-                run_edge(job, &part, pixel)
-            if right > left:
-                run_interior(job, &part, left, right)
-            for pixel in range(right, pixels):
-                run_edge(job, &part, pixel)
-            part.row = part.end_row
+            part.rows = min(most, rows - part.row)
+            run_part(job, &part)
+            part.row += part.rows
 
 
 cdef Py_ssize_t alternating(const Axis *axis, Py_ssize_t *single) noexcept nogil:
@@ -438,9 +345,9 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     """Channels to the first vector that is aligned; 0 where it does not pay to start there."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1:
+    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1 or plan.columns.taps > MANY_PRODUCTS:
         return 0
-    if not job.contiguous and (plan.streamed or plan.out_total < many_vectors(plan) or plan.columns.out_step > 1):
+    if not job.rotates and (plan.streamed or plan.out_total < many_vectors(plan) or plan.columns.out_step > 1):
         return 0
     return -(<Py_ssize_t> (job.out if plan.gathered else job.x.data) // plan.itemsize) & (lanes - 1)
 
@@ -465,7 +372,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
         for row in range(plan.rows.phases):
             for column in range(plan.columns.phases):
                 open_phase(plan, row, column, &phase)
-                run_phase(job, &block, &phase, &source, work.offsets)
+                run_phase(job, &block, &phase, &source)
     restore_mode(mode)
 
 
@@ -480,12 +387,13 @@ cdef void run_depthwise(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    job.contiguous = plan.columns.in_step == 1 and plan.columns.out_step == 1 and (
-        plan.gathered or x.column_stride == plan.out_total)
+    job.rotates = plan.columns.in_step == 1 and plan.columns.out_step == 1 and (
+        plan.gathered or x.column_stride == plan.out_total) and (
+        plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
     job.rotated = pack_weights(&job, w, 0, job.packed)
     job.rotated_bias = NULL
-    if job.shift > 0 and job.contiguous:
+    if job.shift > 0 and job.rotates:
         end = pack_weights(&job, w, job.shift, job.rotated)
         job.rotated_bias = end
         if bias != NULL:

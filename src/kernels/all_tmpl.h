@@ -14,11 +14,18 @@ static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
         V(store_part)(p, a, lanes);
 }
 
+/* Where the vector after the one at c starts, or -1: the last one may compute some channels of the one before again, and
+ * so may the one at `first`, where vectors are aligned from there on. */
+static FASTCONV_INLINE ptrdiff_t K(next_vector)(ptrdiff_t c, ptrdiff_t first, ptrdiff_t channels) {
+    const ptrdiff_t next = c == 0 && first > 0 ? first : c + LANES, last = channels - LANES;
+    return c == last ? -1 : next < last ? next : last;
+}
+
 #include "conv_tmpl.h"
 #include "conv_narrow_tmpl.h"
 #include "grad_tmpl.h"
-#include "depthwise_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#include "depthwise_tmpl.h"
 #include "depthwise_phases_tmpl.h"
 #include "depthwise_grad_tmpl.h"
 #include "copy_tmpl.h"

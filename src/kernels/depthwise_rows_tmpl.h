@@ -1,20 +1,13 @@
-/* depthwise_rows: one 3x3 filter a channel, stride 1 or 2, several rows of output at once.
+/* Part of depthwise: 3x3 taps of stride 1 or 2, several rows of output at once.
  *
  * A tile is a few rows by a few pixels of one vector of channels.  All nine weights and the sums stay in registers,
  * and each input vector is loaded once for every product of the tile that it belongs to: 36 loads for 144
  * products in the tile of 4x4, and an input row passes through the caches once for four rows of output.  Rows of
  * padding are left out row by row, columns only in tiles of a single pixel, which the edges are made of. */
 
-/* Where the vector after the one at c starts, or -1: the last one may compute some channels of the one before again, and
- * so may the one at `first`, where vectors are aligned from there on. */
-static FASTCONV_INLINE ptrdiff_t K(next_vector)(ptrdiff_t c, ptrdiff_t first, ptrdiff_t channels) {
-    const ptrdiff_t next = c == 0 && first > 0 ? first : c + LANES, last = channels - LANES;
-    return c == last ? -1 : next < last ? next : last;
-}
-
 /* Output rows [y, y + rows) x pixels [p, p + pixels) of the channels from c on. */
-static FASTCONV_INLINE void K(rows_tile)(const fastconv_depthwise_rows_args *args, ptrdiff_t y, ptrdiff_t p,
-                                         ptrdiff_t c, const int rows, const int pixels, const int stride) {
+static FASTCONV_INLINE void K(rows_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p, ptrdiff_t c,
+                                         const int rows, const int pixels, const int stride) {
     const ptrdiff_t row = y * stride, column = p * stride, step = args->in_column;
     const REAL *in = (const REAL *)args->in + row * args->in_row + column * step + c;
     const REAL *w = (const REAL *)args->weights + c;
@@ -50,16 +43,15 @@ static FASTCONV_INLINE void K(rows_tile)(const fastconv_depthwise_rows_args *arg
     FASTCONV_UNROLL
     for (int r = 0; r < rows; r++) {
         FASTCONV_UNROLL
-        for (int m = 0; m < pixels; m++)
-            V(store)(out + r * args->out_row + m * args->out_column, sum[r][m]);
+        for (int m = 0; m < pixels; m++) V(store)(out + r * args->out_row + m * args->out_column, sum[r][m]);
     }
 }
 
-/* What the tile `ahead` columns further on reads, and this one or those above it did not.  May lie past the end. */
-static FASTCONV_INLINE void K(rows_prefetch)(const fastconv_depthwise_rows_args *args, ptrdiff_t y, ptrdiff_t p,
+/* What the tile after the next one reads, and this one or those above it did not.  May lie past the end. */
+static FASTCONV_INLINE void K(rows_prefetch)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                              ptrdiff_t c, const int rows, const int stride) {
     const REAL *in = (const REAL *)args->in;
-    const ptrdiff_t column = (p + DEPTHWISE_ROW_PIXELS - 1) * stride + 3;
+    const ptrdiff_t column = (p + 2 * DEPTHWISE_ROW_PIXELS - 1) * stride + 3;
     for (int i = 3 - stride; i < (rows - 1) * stride + 3; i++) {
         for (int j = 0; j < DEPTHWISE_ROW_PIXELS * stride; j++) {
             const ptrdiff_t offset = (y * stride + i) * args->in_row + (column + j) * args->in_column + c;
@@ -70,7 +62,7 @@ static FASTCONV_INLINE void K(rows_prefetch)(const fastconv_depthwise_rows_args 
 
 /* A band of rows, a strip of pixels at a time, of each all channels.  Between the edges the last tile may compute some
  * pixels of the one before again. */
-static FASTCONV_INLINE void K(rows_band)(const fastconv_depthwise_rows_args *args, ptrdiff_t y, const int rows,
+static FASTCONV_INLINE void K(rows_band)(const fastconv_depthwise_args *args, ptrdiff_t y, const int rows,
                                          const int stride) {
     const ptrdiff_t pixels = args->pixels;
     ptrdiff_t left = 0, right = pixels, next;
@@ -83,7 +75,7 @@ static FASTCONV_INLINE void K(rows_band)(const fastconv_depthwise_rows_args *arg
                 if (next >= left && right - next > DEPTHWISE_ROW_PIXELS / 2 && right - left >= DEPTHWISE_ROW_PIXELS) {
                     next = next < right - DEPTHWISE_ROW_PIXELS ? next : right - DEPTHWISE_ROW_PIXELS;
                     K(rows_tile)(args, y, next, c, rows, DEPTHWISE_ROW_PIXELS, stride);
-                    if (args->prefetch) K(rows_prefetch)(args, y, next + DEPTHWISE_ROW_PIXELS, c, rows, stride);
+                    if (args->prefetch) K(rows_prefetch)(args, y, next, c, rows, stride);
                     next += DEPTHWISE_ROW_PIXELS;
                 } else {
                     K(rows_tile)(args, y, next++, c, rows, 1, stride);
@@ -94,10 +86,10 @@ static FASTCONV_INLINE void K(rows_band)(const fastconv_depthwise_rows_args *arg
 }
 
 /* Functions of their own, each with registers for its tiles. */
-#define BAND(rows, stride)                                                                                            \
-    static FASTCONV_NOINLINE void K(rows_##rows##_s##stride)(const fastconv_depthwise_rows_args *args, ptrdiff_t y) {  \
-        const fastconv_depthwise_rows_args own = *args;     /* stores cannot change what is local */                  \
-        K(rows_band)(&own, y, rows, stride);                                                                          \
+#define BAND(rows, stride)                                                                                        \
+    static FASTCONV_NOINLINE void K(rows_##rows##_s##stride)(const fastconv_depthwise_args *args, ptrdiff_t y) {  \
+        const fastconv_depthwise_args own = *args;  /* stores cannot change what is local */                      \
+        K(rows_band)(&own, y, rows, stride);                                                                      \
     }
 BAND(2, 1)
 BAND(2, 2)
@@ -106,15 +98,29 @@ BAND(4, 1)
 #endif
 #undef BAND
 
+/* Whether they apply.  A row may be computed again, so nothing is added to what is there. */
+static FASTCONV_INLINE int K(rows_stride)(const fastconv_depthwise_args *args) {
+    const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
+    if (args->tap_rows != 3 || args->tap_columns != 3 || args->group > 1) return 0;
+    if (args->rows < 2 || args->channels < LANES || args->accumulate) return 0;
+    for (int stride = 1; stride <= 2; stride++)
+        if (args->row_step == stride * down && args->column_step == stride * across) return stride;
+    return 0;
+}
+
 /* Bands from the top to the bottom; the last one may compute a row of the one before again. */
-static void K(depthwise_rows)(const fastconv_depthwise_rows_args *args) {
-    const ptrdiff_t rows = args->rows;
+static void K(depthwise_rows)(const fastconv_depthwise_args *given, int stride) {
+    fastconv_depthwise_args own = *given, *const args = &own;
+    const ptrdiff_t rows = args->rows, down = args->row_dilation, across = args->column_dilation;
     ptrdiff_t y = 0;
-    assert(rows >= 2 && args->pixels >= 0 && args->strip > 0);
-    assert(args->channels >= LANES && args->first_vector >= 0 && args->first_vector < LANES);
-    assert(args->stride == 1 || args->stride == 2);
+    args->in_row *= down;       /* rows and columns in between play no part */
+    args->in_column *= across;
+    args->first_row = args->first_row > 0 ? (args->first_row - 1) / down + 1 : 0;
+    args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
+    args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
+    args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
 #if DEPTHWISE_ROWS == 4
-    for (; args->stride == 1 && rows >= 4 && rows - y > 2; y += 4) K(rows_4_s1)(args, rows - y < 4 ? rows - 4 : y);
+    for (; stride == 1 && rows >= 4 && rows - y > 2; y += 4) K(rows_4_s1)(args, rows - y < 4 ? rows - 4 : y);
 #endif
-    for (; y < rows; y += 2) (args->stride == 1 ? K(rows_2_s1) : K(rows_2_s2))(args, rows - y < 2 ? rows - 2 : y);
+    for (; y < rows; y += 2) (stride == 1 ? K(rows_2_s1) : K(rows_2_s2))(args, rows - y < 2 ? rows - 2 : y);
 }

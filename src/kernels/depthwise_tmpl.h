@@ -1,11 +1,17 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
- * at a time.
+ * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
- * input channel of its group beside each output channel.  Where taps are neighbours and the stride is 1 or 2, each input vector is loaded once a kernel row
- * and used by every tap that reads it; otherwise each tap loads its own. */
+ * input channel of its group beside each output channel.  Where taps are neighbours, they may go by windows: each
+ * input vector is loaded once for every tap of the window that reads it, whose weights stay in registers.  The other
+ * taps load their own. */
 
-enum { K(depthwise_most_taps) = 5 };
+/* Groups are the channel's own, or have all inputs there, or neither is known. */
+#define ONE 0
+#define NO_PADDING 1
+#define ANY 2
+
+enum { K(depthwise_most_taps) = 7 };
 
 /* A vector of inputs, beside each output channel the one that `index` picks from its group. */
 static FASTCONV_INLINE VEC K(load_group)(const REAL *p, int lanes, V(index) index, const int grouped) {
@@ -13,122 +19,193 @@ static FASTCONV_INLINE VEC K(load_group)(const REAL *p, int lanes, V(index) inde
     return grouped ? V(permute)(x, index) : x;
 }
 
-/* Sums of `pixels` pixels and one vector of channels; in, w and out point at its first channel.  taps
- * and stride are constants, so that the compiler keeps the window in registers; stride 0 stands for
- * any number of taps and any stride. */
-static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
-                                              const REAL *bias, REAL *out, const int pixels, const int taps,
-                                              const int stride, const int lanes, const int grouped) {
+/* One kernel row (and channel of the group), a window of `taps` taps at a time.  [first, end) are the columns from `in`
+ * on that are inside. */
+static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
+                                                 ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels,
+                                                 const int taps, const int stride, const int lanes, const int grouped,
+                                                 V(index) index) {
+    const ptrdiff_t dilation = args->column_dilation, step = dilation * args->in_column;
+    const ptrdiff_t w_tap = (grouped ? args->group : 1) * args->weights_stride;
+    ptrdiff_t left = args->tap_columns;
+    VEC b[K(depthwise_most_taps)];
+
+    for (; taps && left >= taps; left -= taps) {
+        FASTCONV_UNROLL
+        for (int t = 0; t < taps; t++) b[t] = K(load_up_to)(w + t * w_tap, lanes);
+        FASTCONV_UNROLL
+        for (int j = 0; j < (pixels - 1) * stride + taps; j++) {
+            if (grouped != NO_PADDING && (j * dilation < first || j * dilation >= end)) continue;
+            const VEC x = V(keep)(K(load_group)(in + j * step, lanes, index, grouped));
+            FASTCONV_UNROLL
+            for (int t = 0; t < taps; t++) {
+                const int m = (j - t) / (stride ? stride : 1);
+                if (j >= t && (j - t) % (stride ? stride : 1) == 0 && m < pixels) sum[m] = V(fma)(x, b[t], sum[m]);
+            }
+        }
+        in += taps * step;
+        w += taps * w_tap;
+        first -= taps * dilation;
+        end -= taps * dilation;
+    }
+    if (taps == 3 || taps == 5) return;
+    for (; left > 0; left--, in += step, w += w_tap, first -= dilation, end -= dilation) {
+        b[0] = K(load_up_to)(w, lanes);
+        FASTCONV_UNROLL
+        for (int m = 0; m < pixels; m++) {
+            const ptrdiff_t at = m * args->column_step;
+            if (grouped != NO_PADDING && (at < first || at >= end)) continue;
+            sum[m] = V(fma)(K(load_group)(in + at * args->in_column, lanes, index, grouped), b[0], sum[m]);
+        }
+    }
+}
+
+/* Pixels [p, p + pixels) of output row y, one vector of channels from c on.  pixels, taps and stride are constants, so
+ * that the compiler keeps sums and window in registers; taps 0 stands for any number of them and any stride. */
+static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
+                                              ptrdiff_t c, const int pixels, const int taps, const int stride,
+                                              const int lanes, const int grouped) {
+    const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
     const int group = grouped ? (int)args->group : 1;
-    const ptrdiff_t rows = args->tap_rows, columns = args->tap_columns, step = args->tap_step;
-    const ptrdiff_t in_stride = args->in_stride, out_stride = args->out_stride;
-    const ptrdiff_t w_stride = args->weights_stride, w_tap = group * w_stride, w_row = args->weights_columns * w_tap;
-    VEC sum[DEPTHWISE_PIXELS], b[K(depthwise_most_taps)];
+    const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column + c;
+    REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
+    VEC sum[DEPTHWISE_PIXELS];
 
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) sum[m] = V(zero)();
     if (args->accumulate) {
         FASTCONV_UNROLL
-        for (int m = 0; m < pixels; m++) sum[m] = K(load_up_to)(out + m * out_stride, lanes);
-    } else if (bias) {
+        for (int m = 0; m < pixels; m++) sum[m] = K(load_up_to)(out + m * args->out_column, lanes);
+    } else if (args->bias) {
         FASTCONV_UNROLL
-        for (int m = 0; m < pixels; m++) sum[m] = K(load_up_to)(bias, lanes);
+        for (int m = 0; m < pixels; m++) sum[m] = K(load_up_to)((const REAL *)args->bias + c, lanes);
     }
-    for (ptrdiff_t r = 0; r < rows; r++, w += w_row) {
-        for (int i = 0; i < group; i++) {
-            const V(index) index = V(group_index)(group, i);
-            const REAL *a = in + args->row_offset[r], *u = w + i * w_stride;
-            if (stride) {
-                FASTCONV_UNROLL
-                for (int t = 0; t < taps; t++) b[t] = K(load_up_to)(u + t * w_tap, lanes);
-                FASTCONV_UNROLL
-                for (int j = 0; j < (pixels - 1) * stride + taps; j++, a += step) {
-                    const VEC x = V(keep)(K(load_group)(a, lanes, index, grouped));
-                    FASTCONV_UNROLL
-                    for (int t = 0; t < taps; t++) {
-                        const int m = (j - t) / stride;
-                        if (j >= t && (j - t) % stride == 0 && m < pixels) sum[m] = V(fma)(x, b[t], sum[m]);
-                    }
-                }
-            } else {
-                for (ptrdiff_t t = 0; t < columns; t++, a += step, u += w_tap) {
-                    b[0] = K(load_up_to)(u, lanes);
-                    FASTCONV_UNROLL
-                    for (int m = 0; m < pixels; m++)
-                        sum[m] = V(fma)(K(load_group)(a + m * in_stride, lanes, index, grouped), b[0], sum[m]);
-                }
-            }
-        }
+    for (ptrdiff_t r = 0; r < args->tap_rows; r++, in += down * args->in_row) {
+        const REAL *w = (const REAL *)args->weights + r * args->tap_columns * group * args->weights_stride + c;
+        if (row + r * down < args->first_row || row + r * down >= args->end_row) continue;
+        for (int i = 0; i < group; i++, w += args->weights_stride)
+            K(depthwise_row)(args, in, w, args->first_column - column, args->end_column - column, sum, pixels,
+                                 taps, stride, lanes, grouped, V(group_index)(group, i));
     }
     FASTCONV_UNROLL
-    for (int m = 0; m < pixels; m++) K(store_up_to)(out + m * out_stride, sum[m], lanes);
+    for (int m = 0; m < pixels; m++) K(store_up_to)(out + m * args->out_column, sum[m], lanes);
 }
 
-/* Every pixel of up to a vector of channels, a tile at a time.  What is left at the end is a tile that
- * computes some pixels of the last one again, unless sums are added to what is there. */
-static FASTCONV_INLINE void K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t channel, const int taps,
-                                                const int stride, const int lanes, const int grouped) {
-    const REAL *in = (const REAL *)args->in + channel, *w = (const REAL *)args->weights + channel;
-    const REAL *bias = args->bias ? (const REAL *)args->bias + channel : NULL;
-    REAL *out = (REAL *)args->out + channel;
-    const ptrdiff_t pixels = args->pixels, in_step = args->in_stride, out_step = args->out_stride;
-    ptrdiff_t p = 0;
-#define TILES(size)                                                                                                  \
-    for (; pixels - p > size / 2 && pixels >= size && !args->accumulate; p += size) {                                  \
-        const ptrdiff_t q = pixels - p < size ? pixels - size : p;                                                     \
-        K(depthwise_tile)(args, in + q * in_step, w, bias, out + q * out_step, size, taps, stride, lanes, grouped);   \
+/* Pixels from p on of output row y, up to `end` or a little further; returns where it stopped.  Tiles at the end compute
+ * some pixels of the one before again, unless sums are added to what is there. */
+static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
+                                                     ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
+                                                     const int lanes, const int grouped) {
+    enum { most = DEPTHWISE_PIXELS, half = DEPTHWISE_PIXELS / 2 };
+    const ptrdiff_t pixels = args->pixels;
+    while (p < end) {
+        const ptrdiff_t rest = pixels - p;
+        const int again = !args->accumulate;
+        if (rest >= most || (again && rest > half && pixels >= most)) {
+            p = rest < most ? pixels - most : p;
+            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped);
+            p += most;
+        } else if (rest >= half || (again && pixels >= half)) {
+            p = rest < half ? pixels - half : p;
+            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, grouped);
+            p += half;
+        } else {
+            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, grouped);
+        }
     }
-    TILES(DEPTHWISE_PIXELS)
-    TILES(4)
-#undef TILES
-    for (; p < pixels; p++)
-        K(depthwise_tile)(args, in + p * in_step, w, bias, out + p * out_step, 1, taps, stride, lanes, grouped);
+    return p;
 }
 
-/* The channels past the last whole vector. */
-static FASTCONV_NOINLINE void K(depthwise_last)(const fastconv_depthwise_args *args, ptrdiff_t channel, int lanes) {
-    K(depthwise_pixels)(args, channel, 0, 0, lanes, 1);
-}
-
-/* A strip at a time, one vector of channels after the other, so that its weights stay near while all pixels pass. */
+/* A strip of pixels at a time: all rows of one vector of channels, then of the next, so that its weights and the input
+ * rows it reads again stay near. */
 static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
-                                                  const int stride, const int grouped) {
-    fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
-    for (ptrdiff_t p = 0; p < given->pixels; p += given->strip) {
+                                                  const int stride, const int grouped, const int whole) {
+    const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
+    const int rest = (int)(args->channels % LANES);     /* which the compiler sees to be no whole vector */
+    const ptrdiff_t pixels = args->pixels;
+    ptrdiff_t next;
+    for (ptrdiff_t p = 0; p < pixels; p = next) {
+        const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
         ptrdiff_t c = 0;
-        args->pixels = given->pixels - p < given->strip ? given->pixels - p : given->strip;
-        args->in = (const REAL *)given->in + p * given->in_stride;
-        args->out = (REAL *)given->out + p * given->out_stride;
-        for (; c + LANES <= args->channels; c += LANES) K(depthwise_pixels)(args, c, taps, stride, LANES, grouped);
-        if (c < args->channels) K(depthwise_last)(args, c, (int)(args->channels - c));
+        next = end;
+        if (whole) {
+            for (; c >= 0; c = K(next_vector)(c, args->first_vector, args->channels))
+                for (ptrdiff_t y = 0; y < args->rows; y++)
+                    next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, LANES, grouped);
+            continue;
+        }
+        for (; c + LANES <= args->channels; c += LANES)
+            for (ptrdiff_t y = 0; y < args->rows; y++)
+                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, LANES, grouped);
+        for (ptrdiff_t y = 0; y < args->rows && rest > 0; y++)
+            next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, rest, grouped);
     }
 }
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
-#define WINDOW(name, taps, stride, grouped) \
-    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped); }
-WINDOW(any, 0, 0, 0)
-WINDOW(3s1, 3, 1, 0)
-WINDOW(3s2, 3, 2, 0)
-WINDOW(5s1, 5, 1, 0)
-WINDOW(5s2, 5, 2, 0)
-WINDOW(any_grouped, 0, 0, 1)
-WINDOW(3s1_grouped, 3, 1, 1)
-WINDOW(3s2_grouped, 3, 2, 1)
+#define WINDOW(name, taps, stride, grouped, whole) \
+    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped, whole); }
+WINDOW(any, 0, 0, ONE, 1)
+WINDOW(5s1, 5, 1, ONE, 1)
+WINDOW(5s2, 5, 2, ONE, 1)
+WINDOW(7s1, 7, 1, ONE, 1)
+WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
+WINDOW(3s1_grouped, 3, 1, NO_PADDING, 1)
+WINDOW(3s2_grouped, 3, 2, NO_PADDING, 1)
+WINDOW(part, 0, 0, ANY, 0)
 #undef WINDOW
 
-static void K(depthwise)(const fastconv_depthwise_args *args) {
-    static K(depthwise_fn) *const windows[] = {K(depthwise_any), K(depthwise_3s1), K(depthwise_3s2),
-                                               K(depthwise_5s1), K(depthwise_5s2)};
+static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     static K(depthwise_fn) *const grouped[] = {K(depthwise_any_grouped), K(depthwise_3s1_grouped),
-                                               K(depthwise_3s2_grouped), K(depthwise_any_grouped),
-                                               K(depthwise_any_grouped)};
-    const ptrdiff_t taps = args->tap_columns;
-    const int stride = args->in_stride == args->tap_step ? 1 : args->in_stride == 2 * args->tap_step ? 2 : 0;
-    const int window = !DEPTHWISE_WINDOWS || stride == 0 ? 0 : taps == 3 ? stride : taps == 5 ? 2 + stride : 0;
-    assert(args->pixels >= 0 && args->strip > 0 && args->channels >= 0 && args->weights_columns >= args->tap_columns);
-    assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
+                                               K(depthwise_3s2_grouped)};
+    const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
+    const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
+    const int rows_stride = K(rows_stride)(args);
 
-    (args->group > 1 ? grouped : windows)[window](args);
+    if (rows_stride > 0)
+        K(depthwise_rows)(args, rows_stride);
+    else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
+        K(depthwise_part)(args);
+    else if (args->group > 1)
+        grouped[taps == 3 ? stride : 0](args);
+    else if (stride == 1 && taps >= 7)
+        K(depthwise_7s1)(args);
+    else if (stride > 0 && taps == 5)
+        (stride == 1 ? K(depthwise_5s1) : K(depthwise_5s2))(args);
+    else
+        K(depthwise_any)(args);
 }
+
+/* Outputs between whose inputs taps leave gaps: those that share inputs by themselves, as if there were none between. */
+static void K(depthwise)(const fastconv_depthwise_args *args) {
+    const ptrdiff_t rows = args->row_dilation % args->row_step ? 1 : args->row_dilation / args->row_step;
+    const ptrdiff_t columns = args->column_dilation % args->column_step ? 1 : args->column_dilation / args->column_step;
+    assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0 && args->channels >= 0);
+    assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
+    assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
+    assert(args->first_vector >= 0 && args->first_vector < LANES && args->first_vector % args->group == 0);
+
+    for (ptrdiff_t y = 0; y < rows; y++) {
+        for (ptrdiff_t p = 0; p < columns; p++) {
+            const ptrdiff_t row = y * args->row_step, column = p * args->column_step;
+            fastconv_depthwise_args part = *args;
+            part.rows = (args->rows - y + rows - 1) / rows;
+            part.pixels = (args->pixels - p + columns - 1) / columns;
+            part.in = (const REAL *)args->in + row * args->in_row + column * args->in_column;
+            part.out = (REAL *)args->out + y * args->out_row + p * args->out_column;
+            part.row_step *= rows;
+            part.column_step *= columns;
+            part.out_row *= rows;
+            part.out_column *= columns;
+            part.first_row -= row;
+            part.end_row -= row;
+            part.first_column -= column;
+            part.end_column -= column;
+            K(depthwise_neighbours)(&part);
+        }
+    }
+}
+#undef ONE
+#undef NO_PADDING
+#undef ANY
