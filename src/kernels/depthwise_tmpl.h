@@ -117,28 +117,21 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
 }
 
 /* A strip of pixels at a time: all rows of one vector of channels, then of the next, so that its weights and the input
- * rows it reads again stay near. */
+ * rows it reads again stay near.  Unless `whole`, channels may be less than a vector, or end with a part of one. */
 static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
                                                   const int stride, const int grouped, const int whole) {
     const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
-    const int rest = (int)(args->channels % LANES);     /* which the compiler sees to be no whole vector */
-    const ptrdiff_t pixels = args->pixels;
+    const ptrdiff_t pixels = args->pixels, channels = args->channels;
     ptrdiff_t next;
     for (ptrdiff_t p = 0; p < pixels; p = next) {
         const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
-        ptrdiff_t c = 0;
         next = end;
-        if (whole) {
-            for (; c >= 0; c = K(next_vector)(c, args->first_vector, args->channels))
-                for (ptrdiff_t y = 0; y < args->rows; y++)
-                    next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, LANES, grouped);
-            continue;
-        }
-        for (; c + LANES <= args->channels; c += LANES)
+        for (ptrdiff_t c = 0; c >= 0 && channels > 0;) {
+            const int lanes = whole || channels - c >= LANES ? LANES : (int)(channels - c);
             for (ptrdiff_t y = 0; y < args->rows; y++)
-                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, LANES, grouped);
-        for (ptrdiff_t y = 0; y < args->rows && rest > 0; y++)
-            next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, rest, grouped);
+                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, grouped);
+            c = whole ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
+        }
     }
 }
 
@@ -161,18 +154,20 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
                                                K(depthwise_3s2_grouped)};
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
     const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
+    const ptrdiff_t reach = (args->pixels - 1) * step + (taps - 1) * across;
+    const int inside = args->first_column <= 0 && args->end_column > reach;
     const int rows_stride = K(rows_stride)(args);
 
     if (rows_stride > 0)
         K(depthwise_rows)(args, rows_stride);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
-    else if (args->group > 1)
-        grouped[taps == 3 ? stride : 0](args);
-    else if (stride == 1 && taps >= 7)
+    else if (args->group == 1 && stride == 1 && taps >= 7)
         K(depthwise_7s1)(args);
-    else if (stride > 0 && taps == 5)
+    else if (args->group == 1 && stride > 0 && taps == 5)
         (stride == 1 ? K(depthwise_5s1) : K(depthwise_5s2))(args);
+    else if (inside)    /* groups of one, too: to permute nothing takes less than to look for padding */
+        grouped[taps == 3 ? stride : 0](args);
     else
         K(depthwise_any)(args);
 }
