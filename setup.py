@@ -57,7 +57,16 @@ SMALL_FLAGS = ["-fvisibility=hidden"] + ([] if DEBUG else ["-fno-asynchronous-un
 # Modules that no computation goes through.
 COLD_MODULES = {
     f"fastconv.{name}"
-    for name in ("call_cost", "choice", "compiler", "explanation", "packing", "threads")
+    for name in (
+        "arrays",
+        "call_cost",
+        "choice",
+        "compiler",
+        "explanation",
+        "geometry",
+        "packing",
+        "threads",
+    )
 }
 COMMON_FLAGS = {
     # Kernels say themselves what to unroll; -O3 makes them larger, and portable ones much slower.
