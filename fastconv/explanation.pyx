@@ -132,7 +132,7 @@ cdef dict blocking_of(const Plan *plan):
     if plan.trimmed or plan.clipped:
         found["padding"] = "left out of the sums"
     if plan.depthwise:
-        found["strip"] = f"{plan.strip_pixels} pixels of a row"
+        found["strip"] = f"{plan.strip_rows} rows x {plan.strip_pixels} pixels"
     else:
         found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"
         if plan.op == WEIGHT_GRAD:

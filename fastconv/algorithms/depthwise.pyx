@@ -1,23 +1,21 @@
 """One filter a channel, or a small group of channels: the forward pass and dL/dx, vectors along channels.
 
-The same blocks and phases as the direct sum; the kernel takes a strip of pixels of one row at a time and
-multiplies each channel by its own weight.  A strip is so short that what a row reads is still near when the
-next row reads it again.  Where it may, the kernel reads the input
-in place and leaves out the taps that fall on padding: see Plan.clipped.  With several filters a channel,
-scratch holds each channel that often (forward), or dy of the j-th filters of all channels in a plane, whose
-shares dL/dx adds one after the other.  Channels fewer than lanes are repeated: a vector, and a row of packed
-weights, covers several pixels then.
+The same blocks and phases as the direct sum; the kernel takes whole rows of pixels and multiplies each channel by its
+own weight.  Where it may, it reads the input in place and leaves out the taps that fall on padding: see Plan.clipped.
+With several filters a channel, scratch holds each channel that often (forward), or dy of the j-th filters of all
+channels in a plane, whose shares dL/dx adds one after the other.  Channels fewer than lanes are repeated: a vector,
+and a row of packed weights, covers several pixels then.
 
 NumPy aligns arrays to 16 bytes, and a vector that crosses a cache line costs twice and more.  Where pixels
 follow one another, a row is one line of elements in which a vector may start anywhere: it starts where it is
-aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere, and where
-pixels are many vectors but few, a vector more takes the first `shift` channels of each.
-
-In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own
-computes all of them at once, and reads dy once.
+aligned, `shift` channels into the pixel, and meets weights whose channels are rotated by as many.  Elsewhere, and
+where pixels are many vectors but few, a vector more takes the first `shift` channels of each.
 
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
+
+In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own
+computes all of them at once, and reads dy once.
 """
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
