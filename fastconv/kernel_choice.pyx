@@ -15,8 +15,12 @@ cdef Py_ssize_t BEYOND_CACHES = 16
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
 cdef Py_ssize_t SAME_SET = 4096
 cdef Py_ssize_t SPREAD_FILTERS = 128
-# Sums that are under way at a time, where multiplications follow one another without a pause.
+# Of dL/dW: sums that are under way at a time where multiplications follow one another without a pause; columns in a
+# tile of `grad_swapped`; halves of a cycle a pixel that a line from L2 takes, and turning a vector of sums.
 cdef Py_ssize_t LATENT_SUMS = 8
+cdef Py_ssize_t SWAPPED_COLUMNS = 8
+cdef double LINE_COSTS = 1.5
+cdef double TRANSPOSING = 0.5
 # Share of its time that a pass must save for pixels at the edges to go by themselves.
 cdef double WORTH_TRIMMING = 0.02
 
@@ -63,6 +67,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         multiplier <= FEW_FILTERS and g.stride_width == 1)))
     plan.multiplier = multiplier
     plan.swapped = plan.joined = plan.narrow = False
+    plan.whole = 0
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
     plan.in_channels, plan.out_channels = inner, multiplier
     if plan.op == INPUT_GRAD:
@@ -221,12 +226,55 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
 
 
+cdef inline double tile_cost(double rows, Py_ssize_t vectors, double loads) noexcept nogil:
+    """Halves of a cycle that a pixel takes in a register tile of rows by vectors.
+
+    Two multiply-adds a cycle, if they need not wait for one another, and two loads, beside those of two pointers; and
+    every vector of what lies along the channels or the runs is from L2, since blocks exceed L1.
+    """
+    return max(rows * vectors, loads + 2 + LINE_COSTS * vectors, <double> LATENT_SUMS)
+
+
+cdef double along_channels(const Plan *plan, Py_ssize_t run, Py_ssize_t vectors) noexcept nogil:
+    """What a run costs a pixel in tiles of `grad`, which load each vector of dy and broadcast each value of x."""
+    cdef Py_ssize_t tiles = ceil_div(run, plan.kernels.grad_rows), wide = plan.kernels.grad_panel // plan.kernels.lanes
+    cdef Py_ssize_t panels = ceil_div(vectors, wide), wider = vectors % panels
+    cdef double rows = <double> run / max(tiles, 1)
+    # The x of a tile is not a vector, but crosses lines as often.
+    cdef double loads = rows + 2 * LINE_COSTS
+    wide = vectors // panels
+    return tiles * ((panels - wider) * tile_cost(rows, wide, loads + wide)
+                    + wider * tile_cost(rows, wide + 1, loads + wide + 1))
+
+
+cdef double along_runs(const Plan *plan, Py_ssize_t run, Py_ssize_t channels) noexcept nogil:
+    """The same in tiles of `grad_swapped`, whose vectors of x may cross cache lines, and have to be transposed."""
+    cdef Py_ssize_t vectors = ceil_div(run, plan.kernels.lanes), high = 4 if channels < 4 else 2
+    cdef Py_ssize_t tiles = ceil_div(channels, min(plan.kernels.grad_rows, SWAPPED_COLUMNS)), rest = vectors % high
+    cdef double columns = <double> channels / max(tiles, 1), loads = columns + LINE_COSTS
+    cdef double cost = vectors // high * tile_cost(columns, high, loads + 2 * high)
+    if rest:
+        cost += tile_cost(columns, rest, loads + 2 * rest)
+    return tiles * (cost + TRANSPOSING * vectors)
+
+
 cdef void choose_vectors(Plan *plan) noexcept nogil:
-    """dL/dW has two sides to lay its vectors along: the one that fills them better, by a clear margin."""
-    cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1)
-    cdef Py_ssize_t along_runs = plan.out_channels * ceil_div(run, plan.kernels.lanes)
-    cdef Py_ssize_t along_channels = run * ceil_div(plan.out_channels, plan.kernels.lanes)
-    if along_channels == run:   # a tile of one vector of channels has too few sums to hide a multiplication's latency
-        along_channels = along_channels * LATENT_SUMS // min(plan.kernels.grad_rows, LATENT_SUMS)
-    plan.swapped = along_runs < 0.8 * along_channels
-    plan.joined = plan.merged and not plan.swapped and 2 * run <= plan.kernels.grad_rows
+    """dL/dW has two sides to lay its vectors along: the one that fills tiles better, for all of the channels or for
+    those beyond whole vectors or whole tiles of them."""
+    cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1), lanes = plan.kernels.lanes
+    cdef Py_ssize_t wide = plan.kernels.grad_panel // lanes, full = plan.out_channels // lanes, whole, step
+    cdef double best = along_channels(plan, run, plan.vectors), cost
+    plan.joined = plan.merged and 2 * run <= plan.kernels.grad_rows
+    for step in range(2):
+        whole = full if step == 0 else full // wide * wide
+        if not plan.joined and 0 < whole * lanes < plan.out_channels:
+            cost = along_channels(plan, run, whole) + along_runs(plan, run, plan.out_channels - whole * lanes)
+            if cost < best:
+                best = cost
+                plan.whole = whole
+    plan.swapped = along_runs(plan, run, plan.out_channels) < best
+    if plan.swapped:
+        plan.joined, plan.whole = False, 0
+    if plan.whole > 0:
+        plan.panels = ceil_div(plan.whole, wide) + 1
+        plan.panel = ceil_div(plan.whole, plan.panels - 1) * lanes

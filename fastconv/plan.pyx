@@ -18,7 +18,7 @@ cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 cdef Py_ssize_t NARROW_TILES = 8
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
-cdef Py_ssize_t GRAD_PIXELS = 256
+cdef Py_ssize_t GRAD_PIXELS = 512
 cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
 # Bytes of all its pieces that cost next to nothing, of those that many threads may need, and units that keep them busy.
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
@@ -79,6 +79,8 @@ cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
     """First output channel of a panel: whole vectors, shared out evenly; single channels where they are narrow."""
     if plan.narrow:
         return plan.out_channels * panel // plan.panels
+    if plan.whole > 0 and panel < plan.panels:
+        return plan.whole * panel // (plan.panels - 1) * plan.kernels.lanes
     return plan.vectors * panel // plan.panels * plan.kernels.lanes
 
 

@@ -129,7 +129,7 @@ cdef void run_block(
     cdef Py_ssize_t size = plan.itemsize, total = plan.out_total
     cdef Py_ssize_t rows = 1 if plan.joined else plan.rows.taps, row_runs = 1 if plan.joined else phase.runs // rows
     cdef Py_ssize_t unit, row, run, group, panel, start, width, opened = -1
-    cdef bint in_place
+    cdef bint in_place, swapped = plan.swapped
     cdef fastconv_grad_args args
     args.pixels, args.rows, args.run_length = pixels, phase.run_length, phase.run_length
     args.run_offset = work.offsets
@@ -147,8 +147,9 @@ cdef void run_block(
         args.columns = min(plan.out_channels - start, width)
         if opened != unit // rows:
             opened = unit // rows
+            swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
-            in_place = job.dy.channel_stride == 1 and (plan.swapped or (
+            in_place = job.dy.channel_stride == 1 and (swapped or (
                 args.columns == width and phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows))
             open_dy(job, block, work, group * plan.out_channels + start, args.columns, width, in_place, &args)
         for run in range(row * row_runs, (row + 1) * row_runs):
@@ -157,7 +158,7 @@ cdef void run_block(
                 args.in_, args.dy = work.some_reads, work.some_dy
             args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
-            if plan.swapped:
+            if swapped:
                 plan.kernels.grad_swapped(&args)
             else:
                 plan.kernels.grad(&args)
