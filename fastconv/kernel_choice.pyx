@@ -272,6 +272,8 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
             if cost < best:
                 best = cost
                 plan.whole = whole
+    if plan.joined:
+        best = along_channels(plan, run * plan.rows.taps, plan.vectors) / plan.rows.taps
     plan.swapped = along_runs(plan, run, plan.out_channels) < best
     if plan.swapped:
         plan.joined, plan.whole = False, 0

@@ -189,7 +189,10 @@ cdef Py_ssize_t choose_pieces(const Plan *plan, Py_ssize_t grad_bytes) noexcept 
     Each is written, and read once more to be added up: two hundredths of the time of GRAD_PIECE pixels.
     """
     cdef Py_ssize_t pixels = plan.images * plan.rows.extent * plan.columns.extent
-    cdef Py_ssize_t needed = min(ceil_div(GRAD_UNITS, plan.units), pixels // GRAD_PIECE)
+    # Not plan.units, which may follow from where x lies, through the choice of a kernel.
+    cdef Py_ssize_t units = plan.rows.taps * (1 if plan.depthwise else plan.groups * ceil_div(
+        plan.vectors, plan.kernels.grad_panel // plan.kernels.lanes))
+    cdef Py_ssize_t needed = min(ceil_div(GRAD_UNITS, units), pixels // GRAD_PIECE)
     needed = min(needed, MOST_PARTIALS // grad_bytes + 1)
     return min(max(GRAD_PARTIALS // grad_bytes, needed, 1), MOST_PIECES, max(plan.blocks, 1))
 

@@ -84,6 +84,18 @@ cdef void point_dy(
             dy += block.columns
 
 
+cdef bint vectors_inside(
+    const Job *job, const Block *block, Py_ssize_t start, Py_ssize_t width,
+) noexcept nogil:
+    """Whether `width` elements from channel `start` on lie between dy's first and last, for every pixel of a block."""
+    cdef const Plan *plan = job.plan
+    cdef const Tensor *dy = job.dy
+    return min(dy.batch_stride, dy.row_stride, dy.column_stride) >= 0 and start + width <= plan.out_total + (
+        (plan.images - block.image - block.images) * dy.batch_stride
+        + (plan.rows.extent - block.row - block.rows) * dy.row_stride
+        + (plan.columns.extent - block.column - block.columns) * dy.column_stride)
+
+
 cdef void open_dy(
     const Job *job, const Block *block, const Workspace *work, Py_ssize_t start, Py_ssize_t columns,
     Py_ssize_t width, bint in_place, fastconv_grad_args *args,
@@ -145,19 +157,21 @@ cdef void run_block(
         start = panel_start(plan, panel)
         width = panel_start(plan, panel + 1) - start
         args.columns = min(plan.out_channels - start, width)
+        start += group * plan.out_channels
         if opened != unit // rows:
             opened = unit // rows
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
             in_place = job.dy.channel_stride == 1 and (swapped or (
-                args.columns == width and phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows))
-            open_dy(job, block, work, group * plan.out_channels + start, args.columns, width, in_place, &args)
+                phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
+                and vectors_inside(job, block, start, width)))
+            open_dy(job, block, work, start, args.columns, width, in_place, &args)
         for run in range(row * row_runs, (row + 1) * row_runs):
             if plan.trimmed:
                 args.pixels = select_pixels(plan, block, row, run % row_runs, work)
                 args.in_, args.dy = work.some_reads, work.some_dy
             args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
-            args.grad = grad + size * (run * phase.run_length * total + group * plan.out_channels + start)
+            args.grad = grad + size * (run * phase.run_length * total + start)
             if swapped:
                 plan.kernels.grad_swapped(&args)
             else:
