@@ -1,7 +1,9 @@
 """Bit for bit: on small integers every order of summation gives the value of the reference."""
 
 import itertools
+import mmap
 
+import guarded
 import numpy as np
 import pytest
 from helpers import DTYPES, GEOMETRIES, PASSES, Conv, assert_same, ints, operands, run
@@ -54,6 +56,29 @@ def test_few_channels(kernel, channels, filters):
 @pytest.mark.parametrize("filters", AROUND_TILES)
 def test_output_channels_around_the_tiles(filters, dtype):
     check(Conv((1, 4, 5, 5), (3, 2, 5, filters), padding=1), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("filters", [17, 18, 24, 31, 34, 40, 48, 50, 72])
+@pytest.mark.parametrize("channels", [1, 3, 9, 24, 64])
+def test_output_channels_beyond_whole_tiles_of_weight_grad(channels, filters, dtype):
+    check(Conv((2, 7, 9, channels), (3, 3, channels, filters), padding=1), dtype)
+
+
+@pytest.mark.skipif(not guarded.CAN_PROTECT, reason="pages cannot be protected here")
+@pytest.mark.parametrize("filters", [1, 6, 12, 24, 40])
+@pytest.mark.parametrize("images", [1, 3])
+def test_weight_grad_reads_nothing_beyond_dy(images, filters):
+    conv = Conv((images, 24, 33, 3), (3, 3, 3, filters))
+    a = operands(conv, ints, "f4")
+    want = run(reference, "weight_grad", conv, a)
+    arena = guarded.Arena(1, a["dy"].nbytes // mmap.PAGESIZE + 1)
+    ends_at_a_protected_page = np.frombuffer(
+        arena.memory, "f4", a["dy"].size, arena.step - a["dy"].nbytes
+    ).reshape(a["dy"].shape)
+    ends_at_a_protected_page[...] = a["dy"]
+    a["dy"] = ends_at_a_protected_page
+    assert_same(run(fastconv, "weight_grad", conv, a, algorithm="direct"), want)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
