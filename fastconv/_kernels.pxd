@@ -14,6 +14,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t pixels, columns
         const void **in_ "in"
         void **out
+        Py_ssize_t in_step, out_step
         Py_ssize_t in_offset, out_offset, k_offset
         Py_ssize_t runs, run_length
         const Py_ssize_t *run_offset

@@ -17,6 +17,7 @@ cdef struct PixelClass:
     Py_ssize_t first_row, end_row       # taps, counted from the first of the phase
     Py_ssize_t first_column, end_column
     bint started                        # out holds a part of the sum
+    Py_ssize_t in_step, out_step        # elements between pixels, if only the first one has pointers; or 0
 
 # Steps [row, end_row) x [column, end_column) of a block.
 cdef struct Area:

@@ -218,6 +218,34 @@ cdef Py_ssize_t point_pixels(
     return count
 
 
+cdef bint evenly_spaced(const Plan *plan, const Block *block, const Source *source, const Area *area) noexcept nogil:
+    """Whether the pixels of an area follow one another at the same distance, in the input and in the output."""
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
+    cdef Py_ssize_t down = area.end_row - area.row, across = area.end_column - area.column
+    return (
+        (down * block.images == 1 or (source.row_stride == across * source.column_stride
+                                      and rows.out_step * columns.out_size == across * columns.out_step))
+        and (block.images == 1 or (source.image_stride == down * source.row_stride
+                                   and rows.out_size == down * rows.out_step)))
+
+
+cdef void point_class(
+    const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
+    const Workspace *work, PixelClass *found,
+) noexcept nogil:
+    """Point to every pixel of a class, or to the first alone where that is enough for conv_narrow."""
+    cdef Block first_image = block[0]
+    cdef Area first = area[0]
+    cdef Py_ssize_t pixels = block.images * (area.end_row - area.row) * (area.end_column - area.column)
+    found.in_step = found.out_step = 0
+    if plan.narrow and pixels > 1 and evenly_spaced(plan, block, source, area):
+        found.in_step, found.out_step = source.column_stride, plan.columns.out_step * plan.out_total
+        first_image.images, first.end_row, first.end_column = 1, first.row + 1, first.column + 1
+    point_pixels(plan, &first_image, phase, source, &first, out, work.reads + found.start, work.writes + found.start)
+    found.pixels = pixels
+
+
 cdef Py_ssize_t classify_pixels(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, bint by_column, char *out,
     const Workspace *work,
@@ -242,8 +270,7 @@ cdef Py_ssize_t classify_pixels(
                 area.end_column = same_taps(&plan.columns, phase.first_column, phase.columns, block.column,
                                             area.column, columns, &found.first_column, &found.end_column)
             found.start, found.started = pixels, False
-            found.pixels = point_pixels(plan, block, phase, source, &area, out, work.reads + pixels,
-                                        work.writes + pixels)
+            point_class(plan, block, phase, source, &area, out, work, found)
             pixels += found.pixels
             count += 1
             area.column = area.end_column

@@ -93,6 +93,7 @@ def time_arithmetic(calls):
     panel = min(kernels.conv_panel, <int> FILTERS)
     args.pixels, args.columns = OUT * OUT, panel
     args.in_, args.out = reads, writes
+    args.in_step = args.out_step = 0
     args.in_offset = args.k_offset = 0
     args.runs, args.run_length, args.run_offset, args.run_k = TAPS, TAPS * CHANNELS, offsets, run_k
     args.weights_stride = FILTERS

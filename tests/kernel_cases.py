@@ -22,7 +22,7 @@ from kernel_winograd import winograd, winograd_cases
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
 
-def conv(call, pixels, columns, runs, start, name="conv", ordered=False):
+def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped=False):
     count, length = runs
     lanes = call.table["lanes"]
     offset = call.rng.permutation(count) * (length + 1)
@@ -49,7 +49,8 @@ def conv(call, pixels, columns, runs, start, name="conv", ordered=False):
             want += bias
     source, weights_at = call.rows(source), call.rows(weights)
     out = call.output(before, want, count * length + 1)
-    order = np.arange(pixels) if ordered else call.rng.permutation(pixels)
+    order = np.arange(pixels) if ordered or stepped else call.rng.permutation(pixels)
+    known = order[:1] if stepped else order  # the others follow from the first
     return call(
         name,
         out,
@@ -57,9 +58,11 @@ def conv(call, pixels, columns, runs, start, name="conv", ordered=False):
         columns=columns,
         runs=count,
         run_length=length,
-        **{"in": call.line(source.addresses(order) - call.bytes(7))},
+        **{"in": call.line(source.addresses(known) - call.bytes(7))},
+        in_step=source.stride if stepped else 0,
         in_offset=7,
-        out=call.line(out.addresses(order) + call.bytes(5)),
+        out=call.line(out.addresses(known) + call.bytes(5)),
+        out_step=out.stride if stepped else 0,
         out_offset=-5,
         run_offset=call.line(offset),
         run_k=call.line(run_k + 3),
@@ -94,7 +97,8 @@ def conv_narrow_cases(table):
                 yield case(pixels=pixels, columns=columns, runs=(runs, length), start=next(starts))
         # An output without gaps is written by vectors.
         for pixels, start in itertools.product(around(table["lanes"]), STARTS):
-            yield case(pixels=pixels, columns=columns, runs=(2, 5), start=start, ordered=True)
+            sizes = case(pixels=pixels, columns=columns, runs=(2, 5), start=start)
+            yield from (sizes | case(ordered=True), sizes | case(stepped=True))
 
 
 def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1):

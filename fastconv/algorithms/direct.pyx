@@ -187,6 +187,7 @@ cdef void run_slice(
         args.k_offset -= first_k
         args.pixels = pixels.pixels
         args.in_, args.out = work.reads + pixels.start, work.writes + pixels.start
+        args.in_step, args.out_step = pixels.in_step, pixels.out_step
         args.accumulate = pixels.started
         job.kernel(&args)
         pixels.started = True
@@ -203,6 +204,7 @@ cdef void finish_classes(
             args.pixels = work.classes[index].pixels
             args.in_ = work.reads + work.classes[index].start
             args.out = work.writes + work.classes[index].start
+            args.in_step, args.out_step = work.classes[index].in_step, work.classes[index].out_step
             job.kernel(args)
 
 

@@ -14,11 +14,20 @@ typedef struct {
     ptrdiff_t done;
 } K(narrow_sums);
 
+static FASTCONV_INLINE const REAL *K(narrow_in)(const fastconv_conv_args *args, ptrdiff_t pixel) {
+    return args->in_step ? (const REAL *)args->in[0] + pixel * args->in_step : (const REAL *)args->in[pixel];
+}
+
+static FASTCONV_INLINE REAL *K(narrow_out)(const fastconv_conv_args *args, ptrdiff_t pixel) {
+    return args->in_step ? (REAL *)args->out[0] + pixel * args->out_step : (REAL *)args->out[pixel];
+}
+
 /* Whether the elements of the output follow one another in memory, and each starts from the same. */
 static int K(narrow_dense)(const fastconv_conv_args *args) {
     const REAL *const *out = (const REAL *const *)args->out;
     const uintptr_t pixel = (uintptr_t)args->columns * sizeof(REAL);
     uintptr_t gaps = args->accumulate || (args->bias && args->columns > 1);
+    if (args->in_step) return gaps == 0 && args->out_step == args->columns;
     for (ptrdiff_t p = 1; p < args->pixels && gaps == 0; p++)
         gaps = (uintptr_t)out[p] - (uintptr_t)out[p - 1] - pixel;
     return gaps == 0;
@@ -27,22 +36,21 @@ static int K(narrow_dense)(const fastconv_conv_args *args) {
 /* The totals of the first LANES sums. */
 static FASTCONV_NOINLINE void K(add_lanes)(const fastconv_conv_args *args, K(narrow_sums) *sums) {
     const REAL *bias = (const REAL *)args->bias;
-    REAL *const *out = (REAL *const *)args->out + sums->done / args->columns;
-    ptrdiff_t column = sums->done % args->columns;
+    ptrdiff_t pixel = sums->done / args->columns, column = sums->done % args->columns;
     const int count = sums->count < LANES ? sums->count : LANES;
     const VEC total = V(sum_lanes)(sums->sum);
     if (sums->dense) {
-        K(store_up_to)(*out + args->out_offset + column, V(add)(V(set1)(bias ? *bias : 0), total), count);
+        K(store_up_to)(K(narrow_out)(args, pixel) + args->out_offset + column, V(add)(V(set1)(bias ? *bias : 0), total), count);
     } else {
         REAL lane[LANES];
         V(store)(lane, total);
         FASTCONV_ROLLED
         for (int i = 0; i < count; i++) {
-            REAL *to = *out + args->out_offset + column;
+            REAL *to = K(narrow_out)(args, pixel) + args->out_offset + column;
             *to = (args->accumulate ? *to : bias ? bias[column] : 0) + lane[i];
             if (++column == args->columns) {
                 column = 0;
-                out++;
+                pixel++;
             }
         }
     }
@@ -74,7 +82,6 @@ static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL
 
 static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, ptrdiff_t pixel,
                                                 K(narrow_sums) *sums, const int pixels, const int columns) {
-    const REAL *const *in = (const REAL *const *)args->in + pixel;
     const ptrdiff_t w_stride = args->weights_stride, length = args->run_length;
     VEC sum[K(narrow_most_pixels)][CONV_NARROW_COLUMNS], *to = sums->sum + sums->count;
 
@@ -87,7 +94,7 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
         const REAL *a[K(narrow_most_pixels)], *w = (const REAL *)args->weights + args->run_k[r] + args->k_offset;
         ptrdiff_t l = 0;
         FASTCONV_UNROLL
-        for (int m = 0; m < pixels; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
+        for (int m = 0; m < pixels; m++) a[m] = K(narrow_in)(args, pixel + m) + args->run_offset[r] + args->in_offset;
         for (; l + LANES <= length; l += LANES) K(conv_narrow_step)(a, w, w_stride, l, sum, pixels, columns, LANES);
         if (l < length) K(conv_narrow_step)(a, w, w_stride, l, sum, pixels, columns, (int)(length - l));
     }
