@@ -114,7 +114,19 @@ cdef extern from "kernel_table.h" nogil:
         fastconv_winograd_input6, fastconv_winograd_input4
         fastconv_winograd_output6, fastconv_winograd_output4
         fastconv_winograd_output6_grad, fastconv_winograd_output4_grad
-        fastconv_winograd_weights, fastconv_winograd_weights_grad
+        fastconv_winograd_weights_grad
+
+    ctypedef struct fastconv_winograd_weights_args:
+        Py_ssize_t rows, columns
+        const void *source
+        Py_ssize_t tap_row, tap_column, row_stride, column_stride
+        void *panel
+        Py_ssize_t panel_stride, panel_point
+        const void **in_ "in"
+        void **out
+        Py_ssize_t in_offset, in_point, out_point
+        Py_ssize_t tiles
+        int *finite
 
     ctypedef struct fastconv_kernels:
         const char *isa
@@ -134,6 +146,8 @@ cdef extern from "kernel_table.h" nogil:
         void (*add)(const fastconv_add_args *) noexcept nogil
         void (*check)(const fastconv_check_args *) noexcept nogil
         void (*winograd)(const fastconv_winograd_args *) noexcept nogil
+        void (*winograd_weights)(const fastconv_winograd_weights_args *) noexcept nogil
+        void (*winograd_few)(const fastconv_winograd_weights_args *) noexcept nogil
         double (*fma_chain)(Py_ssize_t steps) noexcept nogil
         int fma_width
 

@@ -80,6 +80,7 @@ def tables():
                 "depthwise_grad": <size_t> t.depthwise_grad,
                 "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
                 "check": <size_t> t.check, "winograd": <size_t> t.winograd,
+                "winograd_weights": <size_t> t.winograd_weights, "winograd_few": <size_t> t.winograd_few,
             })
     return found
 

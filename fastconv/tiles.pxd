@@ -25,6 +25,7 @@ cdef struct Winograd:
     Py_ssize_t parts, slice, slices     # of the panels; rows of K transformed at once
     const Prepared *prepared        # the weights as they are needed, or NULL
     bint sliced                     # each slice of the weights is transformed where it is used
+    bint few                        # ... or even each weight, since there are few tiles
     # dL/dW: ranges of channels.
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
     Py_ssize_t units, shares, tasks     # panels or ranges of all groups

@@ -12,18 +12,20 @@ from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_fo
 
 # Multiply-adds of vectors that take as long as transforming a vector of a tile, of weights, or of their gradient.
 cdef double TILE_COST = 500
-cdef double WEIGHT_COST = 170
+cdef double WEIGHT_COST = 130
 cdef double GRAD_COST = 300
 cdef double USUAL_BATCH = 4
 # Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
 cdef double WORTH_TRANSFORMING = 0.8
 # ... and how much it may lose where an image is alone.
-cdef double BEARABLE = 1.45
+cdef double BEARABLE = 1.75
 # Bytes of transformed tiles: of a thread's own, and of what threads share, for each of them and in all.
 cdef Py_ssize_t MOST_BYTES = 6 << 20
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
 cdef Py_ssize_t MOST_SHARED = 30 << 20
 cdef Py_ssize_t MOST_TILES = 96
+# Tiles for which transformed weights are better not written down.
+cdef Py_ssize_t FEW_TILES = 2
 # dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
 cdef Py_ssize_t GRAD_TILES = 64
 cdef Py_ssize_t GRAD_RANGE = 128
@@ -140,7 +142,8 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.sliced = w.prepared == NULL
+    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and plan.in_channels % 2 == 0
+    w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
     w.shares = plan.groups * w.panels
@@ -184,7 +187,6 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     w.slices = ceil_div(plan.in_channels, w.slice)
     w.tasks = w.blocks * w.shares
     w.flag_bytes = whole_lines(plan.images * sizeof(int))
-    w.sums_bytes = whole_lines(9 * w.slice * w.panel * size)      # weights of a slice, before they are transformed
     if w.sliced:
         w.slice_bytes = POINTS * odd_lines(plan, w.slice * w.panel) * size
 
@@ -265,8 +267,8 @@ cdef void make_winograd(
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
     w.pieces = w.parts = 1
-    w.shared = w.sliced = False
-    w.partial_bytes = w.weights_bytes = w.slice_bytes = w.flag_bytes = w.shared_bytes = 0
+    w.shared = w.sliced = w.few = False
+    w.partial_bytes = w.weights_bytes = w.slice_bytes = w.sums_bytes = w.flag_bytes = w.shared_bytes = 0
     if plan.op == WEIGHT_GRAD:
         size_sums(w)
     else:

@@ -146,6 +146,25 @@ typedef struct {
     const void *bias;                 /* [channels] or NULL */
     int *finite;
 } fastconv_winograd_args;
+
+/* winograd_weights: panel[i * 6 + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
+ * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors,
+ * for an even number of rows; u[i][j][k][n] = sum over a, b of G[i][a] * G[j][b] * source[a][b][k][n], with the matrix
+ * G of F(4, 3), i, j < 6, n < columns.
+ * Clears *finite when a NaN or an infinity is among the source. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    const void *source;               /* [3][3][rows][columns] */
+    ptrdiff_t tap_row, tap_column, row_stride, column_stride;
+    void *panel;                      /* [rows] of whole vectors, panel_stride apart; points panel_point apart */
+    ptrdiff_t panel_stride, panel_point;
+    const void *const *in;            /* [tiles]: [rows], points in_point apart */
+    void *const *out;                 /* [tiles]: whole vectors, points out_point apart */
+    ptrdiff_t in_offset, in_point, out_point;
+    ptrdiff_t tiles;
+    int *finite;
+} fastconv_winograd_weights_args;
+typedef fastconv_winograd_weights_args fastconv_winograd_few_args;
 #define TRANSFORM(name, size, results) fastconv_##name,
 enum {
 #include "kernels/winograd.def"

@@ -17,7 +17,14 @@ from kernel_depthwise import (
     depthwise_phases_cases,
 )
 from kernel_sizes import STARTS, around, around_vectors, case, wide
-from kernel_winograd import winograd, winograd_cases
+from kernel_winograd import (
+    winograd,
+    winograd_cases,
+    winograd_few,
+    winograd_few_cases,
+    winograd_weights,
+    winograd_weights_cases,
+)
 
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
@@ -315,4 +322,6 @@ CASES = {
     "add": (add, add_cases),
     "check": (check, check_cases),
     "winograd": (winograd, winograd_cases),
+    "winograd_weights": (winograd_weights, winograd_weights_cases),
+    "winograd_few": (winograd_few, winograd_few_cases),
 }

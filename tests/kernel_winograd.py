@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from kernel_sizes import around_vectors, case
+from kernel_sizes import around_vectors, case, wide
 from tolerances import POINTS, cook_toom
 
 
@@ -19,8 +19,7 @@ def winograd_matrices():
     b2 = np.round(b2 * scale[:, None] * 2**12) / 2**12  # exactly what it should be
     return {
         "winograd_input6": b, "winograd_input4": b2, "winograd_output6": a, "winograd_output4": a2,
-        "winograd_output6_grad": a.T, "winograd_output4_grad": a2.T, "winograd_weights": g,
-        "winograd_weights_grad": g.T,
+        "winograd_output6_grad": a.T, "winograd_output4_grad": a2.T, "winograd_weights_grad": g.T,
     }  # fmt: skip
 
 
@@ -96,3 +95,104 @@ def winograd_cases(table):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=name, columns=name, special=special, **last)
     yield case(rows=name, columns=name, finite=0, **last)
+
+
+def _transformed(call, rows, columns, dense, special):
+    """The transform of some 3x3 weights, and the arguments that tell where they lie."""
+    g = WINOGRAD["winograd_weights_grad"].T
+    w = call.values(3, 3, rows, columns)
+    if special is not None:
+        w.ravel()[special[0] % w.size] = special[1]
+    factor = np.einsum("ia,jb->ijab", g, g)[..., None, None]
+    with np.errstate(invalid="ignore"):  # what has no factor is not multiplied by zero, either
+        want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(36, rows, columns)
+    lying = {"rows": w, "columns": w.swapaxes(2, 3), "scattered": np.repeat(w, 2, axis=3)}[dense]
+    operand = call.rows(lying.reshape(-1, lying.shape[3]))
+    tap = lying.shape[2] * operand.stride
+    steps = {
+        "rows": (operand.stride, 1),
+        "columns": (1, operand.stride),
+        "scattered": (operand.stride, 2),
+    }[dense]
+    finite = int(np.isfinite(w).all())
+    flag = call.output(np.array([[1]], np.int32), np.array([[finite]], np.int32))
+    args = dict(rows=rows, columns=columns, source=operand.address, tap_row=3 * tap, tap_column=tap,
+                row_stride=steps[0], column_stride=steps[1], finite=flag.address)  # fmt: skip
+    return want, args
+
+
+def _whole(call, values):
+    """Padded with zeros to whole vectors."""
+    lanes = call.table["lanes"]
+    return np.pad(values, ((0, 0), (0, -values.shape[1] % lanes)))
+
+
+def winograd_weights(call, rows, columns, dense, special=None):
+    want, args = _transformed(call, rows, columns, dense, special)
+    flat = _whole(call, want.reshape(36 * rows, columns))
+    out = call.output(call.unread(*flat.shape), flat, 9, exact=False)
+    got = call(
+        "winograd_weights",
+        out,
+        panel=out.address,
+        panel_stride=out.stride,
+        panel_point=rows * out.stride,
+        **{"in": None},
+        out=None,
+        in_offset=0,
+        in_point=0,
+        out_point=0,
+        tiles=0,
+        **args,
+    )
+    return got[:, :columns]  # whole vectors differ from set to set
+
+
+def winograd_few(call, rows, columns, dense, tiles, special=None):
+    want, args = _transformed(call, rows, columns, dense, special)
+    v = call.values(tiles, 36, rows)
+    with np.errstate(invalid="ignore"):
+        sums = np.einsum("tpk,pkn->tpn", wide(v), want)
+    flat = _whole(call, sums.reshape(tiles * 36, columns))
+    source = call.rows(v.reshape(tiles * 36, rows))
+    out = call.output(call.unread(*flat.shape), flat, 9 * rows, exact=False)
+    first = 36 * np.arange(tiles)
+    got = call(
+        "winograd_few",
+        out,
+        panel=None,
+        panel_stride=0,
+        panel_point=0,
+        **{"in": call.line(source.addresses(first) - call.bytes(3))},
+        in_offset=3,
+        in_point=source.stride,
+        out=call.line(out.addresses(first)),
+        out_point=out.stride,
+        tiles=tiles,
+        **args,
+    )
+    return got[:, :columns]  # whole vectors differ from set to set
+
+
+def winograd_weights_cases(table):
+    lanes = table["lanes"]
+    for dense, rows in itertools.product(
+        ("rows", "columns", "scattered"), (1, lanes - 1, 2 * lanes + 1)
+    ):
+        for columns in around_vectors(lanes, 2 * lanes):
+            yield case(rows=rows, columns=columns, dense=dense)
+    for place in range(0, 9 * (lanes + 1), 5):
+        special = place, (np.nan, np.inf, -np.inf)[place % 3]
+        yield case(rows=1, columns=lanes + 1, dense=("rows", "columns")[place % 2], special=special)
+
+
+def winograd_few_cases(table):
+    lanes = table["lanes"]
+    tiles = itertools.cycle((1, 2, 4, 1, 9))
+    for dense, rows in itertools.product(
+        ("rows", "columns", "scattered"), (2, lanes, 4 * lanes + 2)
+    ):
+        for columns in around_vectors(lanes, 2 * lanes):
+            yield case(rows=rows, columns=columns, dense=dense, tiles=next(tiles))
+    for place in range(18):
+        yield case(rows=2, columns=1, dense="rows", tiles=1, special=(place, np.nan))

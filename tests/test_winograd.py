@@ -82,6 +82,19 @@ def test_any_number_of_threads_gives_the_same_bits(conv, which):
             assert_same_bits(winograd(which, conv, a), want)
 
 
+@pytest.mark.parametrize("which", ["forward", "input_grad"])
+def test_an_image_of_few_tiles_has_the_same_bits_alone(which):
+    """Alone its weights are multiplied as they are transformed, among others written down first."""
+    for height, width in ((4, 4), (6, 4), (2, 7), (5, 3)):
+        conv = Conv((40, height, width, 38), (3, 3, 38, 50), padding=1)
+        a = operands(conv, floats)
+        name = "x" if which == "forward" else "dy"
+        want = winograd(which, conv, a)
+        for images in (1, 2, 9):
+            some = Conv((images, height, width, 38), (3, 3, 38, 50), padding=1)
+            assert_same_bits(winograd(which, some, {**a, name: a[name][:images]}), want[:images])
+
+
 @pytest.mark.parametrize("which", PASSES)
 def test_any_layout_gives_the_same_bits(which):
     for conv in (*served_by("winograd", GEOMETRIES), LARGER[0]):

@@ -16,14 +16,15 @@ Where they are few, the weights are larger than the tiles, and what is shared ch
         for each slice of K: transform its weights, for each of the points: conv kernel
         transform the products
 
-Each product of a point is one chain in the order of K, so nothing but the geometry decides on a bit.
+Of one or two tiles the weights are multiplied as they are transformed.  Each product of a point is one chain in
+the order of K, so nothing but the geometry decides on a bit.
 A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_pack_args, fastconv_winograd_args, fastconv_winograd_output6,
-    fastconv_winograd_weights, flush_denormals, restore_mode)
+    fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
+    flush_denormals, restore_mode)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
 from fastconv.axes cimport aligned, even_part
@@ -35,44 +36,42 @@ cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
 
 
-cdef void transform_weights(
-    const Job *job, Py_ssize_t unit, Py_ssize_t first, Py_ssize_t rows, char *scratch, char *to, Py_ssize_t step,
-    int *finite,
+cdef void find_weights(
+    const Job *job, Py_ssize_t unit, Py_ssize_t first, Py_ssize_t rows, fastconv_winograd_weights_args *args,
 ) noexcept nogil:
-    """Rows of K, from `first` on, of one panel; `to` is where the first goes, `step` elements from point to point."""
+    """Let `args` read rows of K, from `first` on, of one panel."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef const Tensor *weights = job.second
-    cdef Py_ssize_t group = unit // w.panels, panel = unit % w.panels, start = unit_start(w, panel), tap, row
-    cdef Py_ssize_t width = unit_start(w, panel + 1) - start, size = plan.itemsize, channel
-    cdef fastconv_pack_args pack
-    cdef fastconv_winograd_args args
-    pack.rows, pack.columns, pack.panel_stride = rows, min(plan.out_channels - start, width), width
+    cdef Py_ssize_t group = unit // w.panels, panel = unit % w.panels, start = unit_start(w, panel), channel
+    cdef const Py_ssize_t *down = plan.rows.tap_index
+    cdef const Py_ssize_t *across = plan.columns.tap_index
+    args.rows, args.columns = rows, min(plan.out_channels, unit_start(w, panel + 1)) - start
     if plan.op == INPUT_GRAD:   # the kernel's output channels are summed over
-        pack.row_stride, pack.column_stride = weights.channel_stride, weights.column_stride
-        channel = group * plan.in_channels * pack.row_stride
+        args.row_stride, args.column_stride = weights.channel_stride, weights.column_stride
+        channel = group * plan.in_channels * args.row_stride
     else:
-        pack.row_stride, pack.column_stride = weights.column_stride, weights.channel_stride
-        channel = group * plan.out_channels * pack.column_stride
-    pack.finite = finite
-    for tap in range(9):
-        pack.source = weights.data + size * (
-            plan.rows.tap_index[tap // 3] * weights.batch_stride + plan.columns.tap_index[tap % 3] * weights.row_stride
-            + channel + first * pack.row_stride + start * pack.column_stride)
-        pack.panel = scratch + tap * rows * width * size
-        plan.kernels.pack(&pack)
-    args.rows = args.columns = fastconv_winograd_weights
-    args.channels = width
-    args.in_row, args.in_column = 3 * rows * width, rows * width
-    args.first_row = args.first_column = 0
-    args.end_row = args.end_column = 3
-    args.out_row, args.out_column = MOST_POINTS * step, step
-    args.out_rows = args.out_columns = MOST_POINTS
-    args.bias, args.finite = NULL, finite
-    for row in range(rows):
-        args.in_ = scratch + row * width * size
-        args.out = to + row * width * size
-        plan.kernels.winograd(&args)
+        args.row_stride, args.column_stride = weights.column_stride, weights.channel_stride
+        channel = group * plan.out_channels * args.column_stride
+    args.tap_row = (down[1] - down[0]) * weights.batch_stride
+    args.tap_column = (across[1] - across[0]) * weights.row_stride
+    args.source = weights.data + plan.itemsize * (
+        down[0] * weights.batch_stride + across[0] * weights.row_stride
+        + channel + first * args.row_stride + start * args.column_stride)
+
+
+cdef void transform_weights(
+    const Job *job, Py_ssize_t unit, Py_ssize_t first, Py_ssize_t rows, char *to, Py_ssize_t step, int *finite,
+) noexcept nogil:
+    """Rows of K, from `first` on, of one panel; `to` is where the first goes, `step` elements from point to point."""
+    cdef const Winograd *w = job.w
+    cdef fastconv_winograd_weights_args args
+    find_weights(job, unit, first, rows, &args)
+    args.panel = to
+    args.panel_stride = unit_start(w, unit % w.panels + 1) - unit_start(w, unit % w.panels)
+    args.panel_point = step
+    args.finite = finite
+    w.plan.kernels.winograd_weights(&args)
 
 
 cdef void transform_slice(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -83,7 +82,7 @@ cdef void transform_slice(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept
     cdef int finite = True
     cdef unsigned long long mode = flush_denormals()
     transform_weights(
-        job, unit, first, min(w.slice, w.plan.in_channels - first), job.threads + thread * w.thread_bytes,
+        job, unit, first, min(w.slice, w.plan.in_channels - first),
         job.weights + w.plan.itemsize * ((unit - job.first_unit) * w.unit_elements + first * (
             unit_start(w, panel + 1) - unit_start(w, panel))), w.weights_step, &finite)
     if not finite:
@@ -122,6 +121,22 @@ cdef void multiply(
             k += args.run_length
 
 
+cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcept nogil:
+    """The products for one panel of so few tiles that transformed weights are better not written down."""
+    cdef const Winograd *w = job.w
+    cdef int finite = True
+    cdef fastconv_winograd_weights_args args
+    find_weights(job, unit, 0, w.plan.in_channels, &args)
+    args.in_, args.out = work.inputs, <void **> work.outputs
+    args.in_offset = unit // w.panels * w.plan.in_channels
+    args.in_point, args.out_point = w.input_step, w.output_step
+    args.tiles = work.block.bounds[4]      # whose points of F(2, 3) are fewer: nobody reads the others' sums
+    args.finite = &finite
+    w.plan.kernels.winograd_few(&args)
+    if not finite:
+        fastconv_set_setting(&job.finite, False)
+
+
 cdef void multiply_slices(Job *job, const Workspace *work, Py_ssize_t unit) noexcept nogil:
     """The products for one panel, whose weights are used only here: transformed slice by slice, in L2."""
     cdef const Winograd *w = job.w
@@ -131,7 +146,7 @@ cdef void multiply_slices(Job *job, const Workspace *work, Py_ssize_t unit) noex
     while first < w.plan.in_channels:
         rows = min(w.slice, w.plan.in_channels - first)
         step = odd_lines(w.plan, rows * width)
-        transform_weights(job, unit, first, rows, work.sums, work.weights, step, &finite)
+        transform_weights(job, unit, first, rows, work.weights, step, &finite)
         multiply(job, work, unit, work.weights, step, first, rows)
         first += rows
     if not finite:
@@ -183,7 +198,9 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
             opened = group
             transform_tiles(
                 job, &work, 0, work.block.bounds[4], job.x, group * plan.in_channels, plan.in_channels, False)
-        if w.sliced:
+        if w.few:
+            multiply_few(job, &work, unit)
+        elif w.sliced:
             multiply_slices(job, &work, unit)
         else:
             multiply(job, &work, unit, job.weights + plan.itemsize * (unit - job.first_unit) * w.unit_elements,
@@ -195,7 +212,7 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
 cdef void run_part(Job *job) noexcept nogil:
     cdef const Winograd *w = job.w
     cdef Py_ssize_t task, slices = (job.end_unit - job.first_unit) * w.slices
-    if w.sliced or w.prepared != NULL:
+    if w.few or w.sliced or w.prepared != NULL:
         slices = 0
     if w.threads == 1:          # without the cost of opening a parallel region
         for task in range(slices):

@@ -30,6 +30,7 @@ static FASTCONV_INLINE ptrdiff_t K(next_vector)(ptrdiff_t c, ptrdiff_t first, pt
 #include "depthwise_grad_tmpl.h"
 #include "copy_tmpl.h"
 #include "winograd_tmpl.h"
+#include "winograd_weights_tmpl.h"
 
 /* Chains enough to hide the latency of an FMA: what the machine can do at the very best. */
 enum { K(chains) = 12 };

@@ -9,7 +9,8 @@ static FASTCONV_INLINE int K(all_zero)(VEC a) {
     return zero;
 }
 
-/* Rows of the panel are columns of the source: whole squares are transposed in registers. */
+/* Rows of the panel are columns of the source: whole squares are transposed in registers.  They are short pieces of
+ * many lines, which hardware does not foresee. */
 static VEC K(pack_transposed)(const fastconv_pack_args *args) {
     const REAL *source = (const REAL *)args->source;
     REAL *panel = (REAL *)args->panel;
@@ -24,6 +25,7 @@ static VEC K(pack_transposed)(const fastconv_pack_args *args) {
             FASTCONV_UNROLL
             for (int i = 0; i < LANES; i++) {
                 square[i] = i < columns ? K(load_up_to)(source + (n + i) * step + k, rows) : V(zero)();
+                FASTCONV_PREFETCH(source + (n + i) * step + k + 2 * LANES);
                 check = V(fma)(square[i], V(zero)(), check);
             }
             V(transpose)(square);
@@ -73,13 +75,17 @@ static VEC K(pack_scattered)(const fastconv_pack_args *args) {
     return check;
 }
 
-static void K(pack)(const fastconv_pack_args *args) {
+/* Returns zeros if all is finite. */
+static VEC K(pack_any)(const fastconv_pack_args *args) {
     assert(args->panel_stride % LANES == 0 && args->panel_stride >= args->columns);
     assert(args->panel_stride - args->columns < LANES);
-    const VEC check = args->column_stride == 1 ? K(pack_rows)(args)
-                      : args->row_stride == 1  ? K(pack_transposed)(args)
-                                               : K(pack_scattered)(args);
-    if (!K(all_zero)(check)) *args->finite = 0;
+    return args->column_stride == 1 ? K(pack_rows)(args)
+           : args->row_stride == 1  ? K(pack_transposed)(args)
+                                    : K(pack_scattered)(args);
+}
+
+static void K(pack)(const fastconv_pack_args *args) {
+    if (!K(all_zero)(K(pack_any)(args))) *args->finite = 0;
 }
 
 static FASTCONV_INLINE void K(copy)(REAL *to, const REAL *from, ptrdiff_t count) {

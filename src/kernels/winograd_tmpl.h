@@ -67,17 +67,6 @@ static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
     m[3] = y[1];
 }
 
-static FASTCONV_INLINE void K(winograd_weights)(const VEC *g, VEC *u) {
-    const VEC even_a = K(plus)(K(scaled)(SCALE_A, g[0]), SCALE_A * SQUARE_A, g[2]);
-    const VEC even_b = K(plus)(K(scaled)(SCALE_B, g[0]), SCALE_B * SQUARE_B, g[2]);
-    u[0] = K(scaled)(SCALE_0, g[0]);
-    u[1] = K(plus)(even_a, SCALE_A * POINT_A, g[1]);
-    u[2] = K(plus)(even_a, -SCALE_A * POINT_A, g[1]);
-    u[3] = g[2];
-    u[4] = K(plus)(even_b, SCALE_B * POINT_B, g[1]);
-    u[5] = K(plus)(even_b, -SCALE_B * POINT_B, g[1]);
-}
-
 static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
     const VEC even_a = V(add)(u[1], u[2]), odd_a = K(plus)(u[1], -1, u[2]);
     const VEC even_b = V(add)(u[4], u[5]), odd_b = K(plus)(u[4], -1, u[5]);
@@ -160,44 +149,36 @@ static FASTCONV_NOINLINE void K(winograd_empty)(const fastconv_winograd_args *ar
             K(store_up_to)(out + i * args->out_row + j * args->out_column, V(load)(frame + (6 * i + j) * LANES), lanes);
 }
 
-/* The same matrix along both axes of one whole vector, with all between them in registers: for the weights, of which
- * there are 3x3. */
-static FASTCONV_INLINE VEC K(winograd_through)(const fastconv_winograd_args *args, ptrdiff_t channel,
-                                               void (*transform)(const VEC *, VEC *), const int size,
-                                               const int results) {
-    const REAL *in = (const REAL *)args->in + channel;
-    REAL *out = (REAL *)args->out + channel;
-    VEC between[6][6], check = V(zero)();
-    FASTCONV_UNROLL
-    for (int j = 0; j < size; j++) {
-        VEC from[6], to[6];
+/* Both matrices of whole vectors of the gradient of weights, with all between them in registers; returns how many
+ * channels those are. */
+static FASTCONV_NOINLINE ptrdiff_t K(winograd_all_grad)(const fastconv_winograd_args *args, VEC *found) {
+    ptrdiff_t n = 0;
+    VEC check = V(zero)();
+    for (; n + LANES <= args->channels; n += LANES) {
+        const REAL *in = (const REAL *)args->in + n;
+        REAL *out = (REAL *)args->out + n;
+        VEC between[3][6];
         FASTCONV_UNROLL
-        for (int i = 0; i < size; i++) from[i] = V(load)(in + i * args->in_row + j * args->in_column);
-        transform(from, to);
+        for (int j = 0; j < 6; j++) {
+            VEC from[6], to[3];
+            FASTCONV_UNROLL
+            for (int i = 0; i < 6; i++) from[i] = V(load)(in + i * args->in_row + j * args->in_column);
+            K(winograd_weights_grad)(from, to);
+            FASTCONV_UNROLL
+            for (int i = 0; i < 3; i++) between[i][j] = to[i];
+        }
         FASTCONV_UNROLL
-        for (int i = 0; i < results; i++) between[i][j] = to[i];
-    }
-    FASTCONV_UNROLL
-    for (int i = 0; i < results; i++) {
-        VEC to[6];
-        transform(between[i], to);
-        FASTCONV_UNROLL
-        for (int j = 0; j < results; j++) {
-            V(store)(out + i * args->out_row + j * args->out_column, to[j]);
-            if (results < size) check = V(fma)(to[j], V(zero)(), check);
+        for (int i = 0; i < 3; i++) {
+            VEC to[3];
+            K(winograd_weights_grad)(between[i], to);
+            FASTCONV_UNROLL
+            for (int j = 0; j < 3; j++) {
+                V(store)(out + i * args->out_row + j * args->out_column, to[j]);
+                check = V(fma)(to[j], V(zero)(), check);
+            }
         }
     }
-    return check;
-}
-
-/* Whole vectors of weights, or of their gradient, which it returns the channels of. */
-static FASTCONV_NOINLINE ptrdiff_t K(winograd_all_weights)(const fastconv_winograd_args *args, VEC *check) {
-    ptrdiff_t n = 0;
-    if (args->rows == fastconv_winograd_weights)
-        for (; n + LANES <= args->channels; n += LANES) K(winograd_through)(args, n, K(winograd_weights), 3, 6);
-    else
-        for (; n + LANES <= args->channels; n += LANES)
-            *check = V(add)(*check, K(winograd_through)(args, n, K(winograd_weights_grad), 6, 3));
+    *found = check;
     return n;
 }
 
@@ -213,9 +194,9 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
 
     ptrdiff_t done = 0;
-    if (inside && whole && !args->bias && args->rows == args->columns && args->rows >= fastconv_winograd_weights
+    if (inside && whole && !args->bias && args->rows == fastconv_winograd_weights_grad && args->rows == args->columns
         && args->out_rows == K(winograd_transforms)[args->rows].results)
-        done = K(winograd_all_weights)(args, &check);
+        done = K(winograd_all_grad)(args, &check);
     for (ptrdiff_t n = done; n < args->channels; n += 4 * LANES) {
         const ptrdiff_t left = args->channels - n, vectors = left < 4 * LANES ? (left + LANES - 1) / LANES : 4;
         const int full = left >= vectors * LANES;
@@ -258,10 +239,3 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
-#undef POINT_A
-#undef POINT_B
-#undef SQUARE_A
-#undef SQUARE_B
-#undef SCALE_0
-#undef SCALE_A
-#undef SCALE_B

@@ -1,0 +1,169 @@
+/* winograd_weights, winograd_few: 3x3 weights for F(4x4, 3x3), transformed where they are read.
+ *
+ * winograd_weights writes them down, for tiles that are many.  For a few tiles that would be most of the traffic, 36
+ * values for 9 that are read, each used once a tile: there winograd_few multiplies them at once, a line of points at
+ * a time, and it is the sums of products that are loaded and stored, in L1.  The sums have the bits of
+ * conv over transformed weights: one chain in the order of K. */
+
+/* Vectors of sums, a tile and a point each, that stay in L1 beside the tiles. */
+enum { K(winograd_sums) = 8 };
+
+static FASTCONV_INLINE void K(winograd_weights_line)(const VEC *g, VEC *u) {
+    const VEC even_a = K(plus)(K(scaled)(SCALE_A, g[0]), SCALE_A * SQUARE_A, g[2]);
+    const VEC even_b = K(plus)(K(scaled)(SCALE_B, g[0]), SCALE_B * SQUARE_B, g[2]);
+    u[0] = K(scaled)(SCALE_0, g[0]);
+    u[1] = K(plus)(even_a, SCALE_A * POINT_A, g[1]);
+    u[2] = K(plus)(even_a, -SCALE_A * POINT_A, g[1]);
+    u[3] = g[2];
+    u[4] = K(plus)(even_b, SCALE_B * POINT_B, g[1]);
+    u[5] = K(plus)(even_b, -SCALE_B * POINT_B, g[1]);
+}
+
+/* Along the rows of taps: a column of three vectors, as they lie in the source, to six. */
+static FASTCONV_INLINE void K(winograd_weights_down)(const REAL *in, ptrdiff_t tap_row, VEC between[6][3], int j) {
+    VEC from[3], to[6];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 3; i++) from[i] = V(load)(in + i * tap_row);
+    K(winograd_weights_line)(from, to);
+    FASTCONV_UNROLL
+    for (int i = 0; i < 6; i++) between[i][j] = to[i];
+}
+
+/* Rows of K packed at once: what follows in a line of the cache is read before the line is lost. */
+enum { K(winograd_depth) = 2 * LANES };
+
+/* Weights of a vector of columns and a few rows of K: where the first is, and how far the others are. */
+typedef struct {
+    const REAL *at;
+    ptrdiff_t row, tap_row, tap_column;
+} K(winograd_square);
+
+/* As they stand if that will do, else packed into `room`, [3][3][winograd_depth][LANES]. */
+static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
+                                               ptrdiff_t column, REAL *room, K(winograd_square) *found) {
+    const REAL *source = (const REAL *)args->source + row * args->row_stride + column * args->column_stride;
+    const ptrdiff_t left = args->columns - column;
+    if (args->column_stride == 1 && left >= LANES) {
+        found->at = source, found->row = args->row_stride;
+        found->tap_row = args->tap_row, found->tap_column = args->tap_column;
+        return;
+    }
+    found->at = room, found->row = LANES;
+    found->tap_row = 3 * K(winograd_depth) * LANES, found->tap_column = K(winograd_depth) * LANES;
+    for (int tap = 0; tap < 9; tap++) {
+        const fastconv_pack_args pack = {
+            rows, left < LANES ? left : LANES, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
+            args->row_stride, args->column_stride, room + tap * K(winograd_depth) * LANES, LANES, args->finite};
+        K(pack_any)(&pack);
+    }
+}
+
+/* Of all nine weights, each with a factor: not finite if one of them is not. */
+enum { K(winograd_telling) = 1 };
+
+/* Rows of weights that lie as they should are read row by row, the others square by square. */
+static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
+                                             ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, VEC check) {
+    const ptrdiff_t step = args->panel_point;
+    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+    VEC between[6][3];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 3; j++)
+        K(winograd_weights_down)(square->at + row * square->row + j * square->tap_column, square->tap_row, between, j);
+    FASTCONV_UNROLL
+    for (int i = 0; i < 6; i++) {
+        VEC u[6];
+        K(winograd_weights_line)(between[i], u);
+        if (i == K(winograd_telling)) check = V(fma)(u[i], V(zero)(), check);
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) V(store)(to + (6 * i + j) * step, u[j]);
+    }
+    return check;
+}
+
+static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
+    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
+    const ptrdiff_t whole = args->column_stride == 1 ? args->columns / LANES * LANES : 0;
+    K(winograd_square) square;
+    VEC check = V(zero)();
+    for (ptrdiff_t k = 0; k < args->rows; k++)
+        for (ptrdiff_t n = 0; n < whole; n += LANES) {
+            K(winograd_open)(args, k, 1, n, room, &square);
+            check = K(winograd_write)(args, &square, 0, k, n, check);
+        }
+    for (ptrdiff_t n = whole; n < args->columns; n += LANES)
+        for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
+            const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
+            K(winograd_open)(args, k, rows, n, room, &square);
+            for (ptrdiff_t r = 0; r < rows; r++) check = K(winograd_write)(args, &square, r, k + r, n, check);
+        }
+    if (!K(all_zero)(check)) *args->finite = 0;
+}
+
+/* Adds the products of two rows of K, from `row` on, of a vector of columns to the sums of every tile.  What is
+ * between goes through memory, so that the loops may be short. */
+static FASTCONV_INLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_args *args, const REAL *weights,
+                                                const K(winograd_square) *square, ptrdiff_t row, ptrdiff_t column) {
+    const ptrdiff_t in_point = args->in_point, out_point = args->out_point;
+    VEC between[2][6][3], check = V(zero)();
+    FASTCONV_ROLLED
+    for (int q = 0; q < 2; q++) {
+        FASTCONV_ROLLED
+        for (int j = 0; j < 3; j++)
+            K(winograd_weights_down)(weights + q * square->row + j * square->tap_column, square->tap_row, between[q], j);
+    }
+    FASTCONV_ROLLED
+    for (int i = 0; i < 6; i++) {
+        VEC u[2][6];
+        K(winograd_weights_line)(between[0][i], u[0]);
+        K(winograd_weights_line)(between[1][i], u[1]);
+        if (i == K(winograd_telling))
+            for (int q = 0; q < 2; q++) check = V(fma)(u[q][K(winograd_telling)], V(zero)(), check);
+        FASTCONV_ROLLED
+        for (ptrdiff_t tile = 0; tile < args->tiles; tile++) {
+            const REAL *in = (const REAL *)args->in[tile] + args->in_offset + 6 * i * in_point + row;
+            REAL *out = (REAL *)args->out[tile] + 6 * i * out_point + column;
+            FASTCONV_UNROLL
+            for (int j = 0; j < 6; j++) {
+                VEC sum = V(load)(out + j * out_point);
+                sum = V(fma)(V(set1)(in[j * in_point]), u[0][j], sum);
+                sum = V(fma)(V(set1)(in[j * in_point + 1]), u[1][j], sum);
+                V(store)(out + j * out_point, sum);
+            }
+        }
+    }
+    return check;
+}
+
+static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
+    const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
+    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
+    const ptrdiff_t tiles = args->tiles;
+    const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
+    VEC check = V(zero)();
+    assert(args->rows % 2 == 0);
+    for (ptrdiff_t begin = 0; begin < args->columns; begin += width) {
+        const ptrdiff_t end = args->columns - begin < width ? args->columns : begin + width;
+        for (ptrdiff_t t = 0; t < tiles; t++)
+            for (int point = 0; point < 36; point++)
+                for (ptrdiff_t n = begin; n < end; n += LANES)
+                    V(store)((REAL *)args->out[t] + point * args->out_point + n, V(zero)());
+        for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
+            const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
+            for (ptrdiff_t n = begin; n < end; n += LANES) {
+                K(winograd_square) square;
+                K(winograd_open)(args, k, rows, n, room, &square);
+                for (ptrdiff_t r = 0; r < rows; r += 2)
+                    check = V(add)(check, K(winograd_multiply)(args, square.at + r * square.row, &square, k + r, n));
+            }
+        }
+    }
+    if (!K(all_zero)(check)) *args->finite = 0;
+}
+#undef POINT_A
+#undef POINT_B
+#undef SQUARE_A
+#undef SQUARE_B
+#undef SCALE_0
+#undef SCALE_A
+#undef SCALE_B
