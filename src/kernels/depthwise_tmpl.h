@@ -96,12 +96,13 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                                      ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
                                                      const int lanes, const int grouped) {
-    enum { most = DEPTHWISE_PIXELS, half = DEPTHWISE_PIXELS / 2 };
+    enum { half = DEPTHWISE_PIXELS / 2 };
+    const int most = grouped == ANY ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
     const ptrdiff_t pixels = args->pixels;
     while (p < end) {
         const ptrdiff_t rest = pixels - p;
         const int again = !args->accumulate;
-        if (rest >= most || (again && rest > half && pixels >= most)) {
+        if (most > half && (rest >= most || (again && rest > half && pixels >= most))) {
             p = rest < most ? pixels - most : p;
             K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped);
             p += most;
