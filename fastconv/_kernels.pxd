@@ -51,7 +51,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct fastconv_depthwise_phases_args:
         Py_ssize_t rows, pixels, channels
         int taps
-        Py_ssize_t first_vector, strip
+        Py_ssize_t strip
         const void *in_ "in"
         Py_ssize_t in_row, in_column
         Py_ssize_t first_row, end_row, first_column, end_column

@@ -3,6 +3,8 @@
 All three passes are one sum: an output position reads, for each tap of its phase, an input position that
 steps evenly.  `make_axis` finds the taps and phases of an axis, `set_block` cuts it into blocks.
 """
+from cpython.pyport cimport PY_SSIZE_T_MAX
+
 
 cdef Py_ssize_t axis_entries(const Geometry *g) noexcept nogil:
     """Integers that the two axes of a plan need room for."""
@@ -126,6 +128,27 @@ cdef Py_ssize_t same_taps(
             break
         next_step += 1
     return next_step
+
+
+cdef void find_taps(
+    const Axis *axis, bint sparse, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *out_step,
+    Py_ssize_t *dilation, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Of the inputs, counted from the one that the first tap of a phase reads at `step`: how far apart steps and taps
+    are, and which lie inside the input.
+
+    Where scratch has a slot for each step and tap, the latter holds for that step alone, or for many without padding.
+    """
+    cdef Py_ssize_t position = step * axis.in_step + axis.tap_offset[start]
+    if sparse:
+        out_step[0], dilation[0] = axis.taps, 1
+        real_taps(axis, start, taps, step, first, end)
+        if first[0] == 0 and end[0] == taps:
+            end[0] = PY_SSIZE_T_MAX
+        return
+    out_step[0] = axis.in_step
+    dilation[0] = axis.tap_offset[start + 1] - axis.tap_offset[start] if taps > 1 else 1
+    first[0], end[0] = max(-position, 0), max(axis.in_size - position, 0)
 
 
 cdef bint reads_everywhere(const Axis *axis) noexcept nogil:

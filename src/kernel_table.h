@@ -68,7 +68,6 @@ typedef struct {
 typedef struct {
     ptrdiff_t rows, pixels, channels; /* y < rows, p < pixels */
     int taps;                         /* 1 or 2 */
-    ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* p that go through all channels before the next ones do */
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */

@@ -159,6 +159,7 @@ GEOMETRIES = [
     Conv((1, 9, 10, 24), (5, 4, 1, 24), groups=24, stride=(2, 1), padding="same"),
     Conv((1, 12, 9, 16), (3, 3, 1, 16), groups=16, stride=2, dilation=2, padding=((3, 0), (1, 2))),
     Conv((2, 6, 7, 5), (3, 3, 1, 15), groups=5, padding=1),  # channel multiplier 3
+    Conv((1, 2, 9, 2), (1, 1, 1, 4), groups=2, stride=4, padding=((0, 3), (0, 0))),  # gaps, too
     Conv((1, 8, 7, 12), (3, 3, 3, 8), groups=4, stride=2, padding=1),
     Conv((1, 6, 7, 34), (3, 2, 17, 38), groups=2, padding=(1, 0), dilation=2),
     Conv((2, 7, 8, 6), (3, 3, 2, 3), groups=3),  # one filter a group, but not depthwise

@@ -16,7 +16,7 @@ from kernel_depthwise import (
     depthwise_phases,
     depthwise_phases_cases,
 )
-from kernel_sizes import STARTS, around, around_vectors, case, wide
+from kernel_sizes import STARTS, add_start, around, around_vectors, case, wide
 from kernel_winograd import (
     winograd,
     winograd_cases,
@@ -48,12 +48,7 @@ def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped
     bias = call.values(columns)
     before = call.values(pixels, columns)
     want = np.einsum("pk,kn->pn", wide(x).reshape(pixels, count * length), wide(w[rows]))
-    if "out" in start:
-        want += before
-    else:
-        before[...] = np.nan
-        if "bias" in start:
-            want += bias
+    add_start(start, want, before, bias)
     source, weights_at = call.rows(source), call.rows(weights)
     out = call.output(before, want, count * length + 1)
     order = np.arange(pixels) if ordered or stepped else call.rng.permutation(pixels)

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from kernel_sizes import STARTS, around, case, wide
+from kernel_sizes import STARTS, add_start, around, case, wide
 
 
 def place_taps(call, pixels, channels, taps, stride, dilation):
@@ -71,12 +71,7 @@ def depthwise(
         p = t * dilations[1] + np.arange(pixels) * steps[1]
         want += np.einsum("ypic,ic->ypc", wide(by_group(x[np.ix_(y, p)], group)), wide(w[r, t]))
     want = want.reshape(rows * pixels, channels)
-    if "out" in start:
-        want += before
-    else:
-        before[...] = np.nan
-        if "bias" in start:
-            want += bias
+    add_start(start, want, before, bias)
     out = call.output(before, want, taps[0] * taps[1] * group + 1)
     weights = call.rows(w.reshape(-1, channels))
     return call(
@@ -132,7 +127,7 @@ def depthwise_cases(table):
             yield sizes | where | taps | case(start=next(start), prefetch=next(flags))
 
 
-def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip, first_vector):
+def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):
     """`outside`: rows and columns of the output, in the order of `edges`, that are not there."""
     x, fields = place_inside(call, (rows + taps, pixels + taps if pixels else 0, channels), edges)
     shapes = [((taps + e) * (taps + f), channels) for e in range(2) for f in range(2)]
@@ -158,7 +153,6 @@ def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip, 
         pixels=pixels,
         channels=channels,
         taps=taps,
-        first_vector=first_vector % call.table["lanes"],
         strip=strip,
         out=out.address - call.bytes(outside[0] * out_row + outside[2] * out.stride),
         out_row=out_row,
@@ -177,14 +171,12 @@ def depthwise_phases_cases(table):
     outside = itertools.cycle(
         [(0, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (1, 1, 1, 1), (0, 1, 1, 0)]
     )
-    firsts = itertools.cycle((0, 1, 0, table["lanes"] - 1, 2 % table["lanes"]))
     whole = [n for n in around(table["lanes"], 3 * table["lanes"]) if n >= table["lanes"]]
     for taps, channels in itertools.product((1, 2), whole):
         # Tiles of 4, 2 and 1 squares, and tiles that overlap the one before.
         for rows, pixels in itertools.product((1, 2, 3), (1, 2, 3, 4, 5, 7, 8, 11)):
             sizes = case(rows=rows, pixels=pixels, channels=channels, taps=taps)
-            options = case(strip=next(strips), first_vector=next(firsts))
-            yield sizes | options | case(edges=next(edges), outside=next(outside))
+            yield sizes | case(edges=next(edges), outside=next(outside), strip=next(strips))
 
 
 def depthwise_grad(

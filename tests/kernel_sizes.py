@@ -5,6 +5,16 @@ import numpy as np
 STARTS = ("zero", "bias", "out", "out and bias")  # what a sum starts with
 
 
+def add_start(start, want, before, bias):
+    """Add to `want` what its sums start with; what they do not start with must not be read."""
+    if "out" in start:
+        want += before
+        return
+    before[...] = np.nan
+    if "bias" in start:
+        want += bias
+
+
 def around(*sizes):
     """1, and every size with its neighbours."""
     return sorted({1}.union(*({size - 1, size, size + 1} for size in sizes)) - {0})

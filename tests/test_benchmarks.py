@@ -225,7 +225,7 @@ def test_a_small_run_without_peers(tmp_path):
 
 
 def test_the_roofline(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="not run: needs matplotlib")
     file = tmp_path / "roof.png"
     ran = bench("--peers", "none", "--layers", "tiny", "--rounds", 1, "--roofline", file)
     assert ran.returncode == 0, ran.stderr

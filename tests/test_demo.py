@@ -18,7 +18,7 @@ needs_demo = pytest.mark.usefixtures("_demo_extra")
 @pytest.fixture(scope="module")
 def _demo_extra():
     for name in ("matplotlib", "sklearn", "tqdm"):
-        pytest.importorskip(name)
+        pytest.importorskip(name, reason=f"not run: needs {name}")
 
 
 def run(*arguments, cwd):

@@ -85,6 +85,8 @@ def test_large_weights_are_packed_in_parts():
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")
     few_tiles = Conv((1, 7, 7, 512), (3, 3, 512, 512))
     assert explain(few_tiles).blocking["weights"].startswith("transformed in slices")
+    one_tile = Conv((1, 4, 4, 512), (3, 3, 512, 512), padding=1)
+    assert explain(one_tile).blocking["weights"] == "multiplied as they are transformed"
     said = explain(many_weights, algorithm="direct").blocking["weights"]
     assert said.startswith("packed in ")
     few_pixels = explain(Conv((1, 7, 7, 512), (7, 7, 512, 256)))

@@ -245,6 +245,8 @@ def test_alignment_changes_no_bit(which, dtype):
 
 LARGER = [  # several blocks, whose size must not depend on whether the input is copied
     Conv((1, 90, 120, 48), (3, 3, 1, 48), padding=1, groups=48),
+    Conv((2, 9, 11, 112), (3, 3, 1, 112), padding=1, groups=112),  # a vector more a pixel
+    Conv((2, 13, 14, 112), (3, 3, 1, 112), padding=1, groups=112, stride=2),
     Conv((1, 40, 41, 800), (1, 1, 800, 8)),
     Conv((2, 64, 70, 40), (3, 3, 40, 24), padding=1),
     Conv((1, 300, 401, 1), (3, 3, 1, 1), padding=1),

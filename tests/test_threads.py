@@ -1,6 +1,7 @@
 """Threads change nothing but the time: results, callers, forks, and settings."""
 
 import itertools
+import math
 import multiprocessing
 import os
 import sys
@@ -88,6 +89,25 @@ def test_an_image_alone_gives_the_same_bits_as_in_a_batch(conv, which, algorithm
         some = Conv((last - first, *conv.x[-3:]), conv.w, **conv.kwargs)
         got = run(fastconv, which, some, part, algorithm=algorithm)
         assert_same_bits(got, np.ascontiguousarray(together[first:last]))
+
+
+@pytest.mark.parametrize("which", ["forward", "input_grad"])
+@pytest.mark.parametrize("conv", [
+    Conv((24, 25, 80), (3, 3, 1, 80), groups=80, padding=1),
+    Conv((24, 25, 80), (3, 3, 1, 80), groups=80, padding=1, stride=2),
+    Conv((24, 25, 80), (5, 5, 1, 80), groups=80, padding=2),
+    Conv((12, 9, 160), (3, 3, 1, 160), groups=160, padding=1),
+], ids=str)  # fmt: skip
+def test_depthwise_arrays_beyond_the_caches_give_the_same_bits(conv, which):
+    """They go in the order of memory, others by whole rows of a vector of channels."""
+    images = 17 * _kernels.cache_sizes()["l2"] // (4 * math.prod(conv.x)) + 1
+    many = Conv((images, *conv.x), conv.w, **conv.kwargs)
+    assert fastconv.explain(many.x, many.w, **conv.kwargs).blocking["strip"] == "4 rows x 4 pixels"
+    a = operands(many, floats)
+    together = run(fastconv, which, many, a)
+    for image in (0, images - 1):
+        part = {k: v[image] if k in ("x", "dy") else v for k, v in a.items()}
+        assert_same_bits(run(fastconv, which, conv, part), together[image])
 
 
 def test_calls_from_several_python_threads_at_once():

@@ -23,7 +23,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, aligned, real_taps
+from fastconv.axes cimport Axis, aligned, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
@@ -137,27 +137,6 @@ cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) n
                     else:
                         to = pack_channels(job, source, shares * w.channel_stride, shift, to, &job.finite)
     return to
-
-
-cdef void find_taps(
-    const Axis *axis, bint sparse, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *out_step,
-    Py_ssize_t *dilation, Py_ssize_t *first, Py_ssize_t *end,
-) noexcept nogil:
-    """Of the inputs, counted from the one that the first tap of a phase reads at `step`: how far apart steps and taps
-    are, and which lie inside the input.
-
-    Where scratch has a slot for each step and tap, the latter holds for that step alone, or for many without padding.
-    """
-    cdef Py_ssize_t position = step * axis.in_step + axis.tap_offset[start]
-    if sparse:
-        out_step[0], dilation[0] = axis.taps, 1
-        real_taps(axis, start, taps, step, first, end)
-        if first[0] == 0 and end[0] == taps:
-            end[0] = PY_SSIZE_T_MAX
-        return
-    out_step[0] = axis.in_step
-    dilation[0] = axis.tap_offset[start + 1] - axis.tap_offset[start] if taps > 1 else 1
-    first[0], end[0] = max(-position, 0), max(axis.in_size - position, 0)
 
 
 cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
@@ -312,7 +291,6 @@ cdef bint run_phases(const Job *job, const Block *block, const Source *source) n
             plan.out_total < plan.kernels.lanes):
         return False
     args.taps, args.channels, args.strip = <int> taps, plan.out_total, plan.strip_pixels
-    args.first_vector = job.shift
     args.rows, args.pixels = block.rows + above, block.columns + left
     args.in_row, args.in_column = source.row_pitch, source.column_pitch
     args.out_row, args.out_column = columns.out_size * plan.out_total, plan.out_total
@@ -345,7 +323,9 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes
     if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1 or plan.columns.taps > MANY_PRODUCTS:
         return 0
-    if not job.rotates and (plan.streamed or plan.out_total < many_vectors(plan) or plan.columns.out_step > 1):
+    # With a stride, a vector more of each pixel costs more than it saves: of what comes from memory, and of dL/dx.
+    if not job.rotates and (plan.out_total < many_vectors(plan) or plan.columns.out_step > 1 or (
+            plan.streamed and plan.columns.in_step > 1)):
         return 0
     return -(<Py_ssize_t> (job.out if plan.gathered else job.x.data) // plan.itemsize) & (lanes - 1)
 

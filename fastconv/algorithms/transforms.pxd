@@ -21,7 +21,7 @@ cdef struct Job:
 
 # Working memory of a thread, and the block it works on.
 cdef struct Workspace:
-    char *sums                  # dL/dW: [points][rows][columns]; else weights to be transformed
+    char *sums                  # dL/dW: [points][rows][columns]
     char *weights               # of a slice, transformed
     char *scratch               # a tile whose channels were not dense
     Tiles block

@@ -183,23 +183,31 @@ cdef inline Py_ssize_t sums_bytes(const Plan *plan) noexcept nogil:
     return plan.rows.taps * plan.columns.taps * plan.panel * plan.itemsize
 
 
-cdef char *dense_area(const Job *job, const Block *block, const Area *area, Py_ssize_t image, char *to) noexcept nogil:
-    """dy of an area, copied to where no pixel is apart from the next; returns `to`."""
+cdef void open_area(
+    const Job *job, const Block *block, const Area *area, Py_ssize_t image, bint in_place, char *room,
+    fastconv_depthwise_grad_args *args,
+) noexcept nogil:
+    """Let `args` read dy of an area where it lies, or from a copy in `room` in which pixels follow one another."""
     cdef const Plan *plan = job.plan
     cdef const Tensor *dy = job.dy
-    cdef fastconv_gather_args args
-    cdef Py_ssize_t row
-    args.lead = args.tail = args.outer_stride = args.outer_step = 0
-    args.outer, args.inner, args.pixels = 1, plan.out_total, area.end_column - area.column
-    args.column_stride, args.inner_stride, args.pixel_step = dy.column_stride, dy.channel_stride, plan.out_total
-    args.scratch = to
-    for row in range(block.row + area.row, block.row + area.end_row):
-        args.x = dy.data + plan.itemsize * (
-            (block.image + image) * dy.batch_stride + row * dy.row_stride
-            + (block.column + area.column) * dy.column_stride)
-        plan.kernels.gather(&args)
-        args.scratch = <char *> args.scratch + args.pixels * plan.out_total * plan.itemsize
-    return to
+    cdef fastconv_gather_args gather
+    cdef Py_ssize_t _
+    args.rows, args.pixels = area.end_row - area.row, area.end_column - area.column
+    args.dy = dy.data + plan.itemsize * (
+        (block.image + image) * dy.batch_stride + (block.row + area.row) * dy.row_stride
+        + (block.column + area.column) * dy.column_stride)
+    args.dy_row, args.dy_stride = dy.row_stride, dy.column_stride
+    if in_place:
+        return
+    gather.lead = gather.tail = gather.outer_stride = gather.outer_step = 0
+    gather.outer, gather.inner, gather.pixels = 1, plan.out_total, args.pixels
+    gather.column_stride, gather.inner_stride, gather.pixel_step = dy.column_stride, dy.channel_stride, plan.out_total
+    gather.x, gather.scratch = args.dy, room
+    for _ in range(args.rows):
+        plan.kernels.gather(&gather)
+        gather.x = <const char *> gather.x + dy.row_stride * plan.itemsize
+        gather.scratch = <char *> gather.scratch + args.pixels * plan.out_total * plan.itemsize
+    args.dy, args.dy_row, args.dy_stride = room, args.pixels * plan.out_total, plan.out_total
 
 
 cdef void run_repeated_area(
@@ -208,23 +216,15 @@ cdef void run_repeated_area(
 ) noexcept nogil:
     """The same where a vector takes several pixels; the sums of each repetition stay apart."""
     cdef const Plan *plan = job.plan
-    cdef const Tensor *dy = job.dy
-    cdef Py_ssize_t size = plan.itemsize, width = plan.repeat * plan.out_total, pixels = area.end_column - area.column
+    cdef Py_ssize_t width = plan.repeat * plan.out_total, pixels = area.end_column - area.column
     cdef fastconv_depthwise_grad_args args = whole[0]
-    args.rows = area.end_row - area.row
-    if dy.channel_stride == 1 and dy.column_stride == plan.out_total:
-        args.dy = dy.data + size * (
-            (block.image + image) * dy.batch_stride + (block.row + area.row) * dy.row_stride
-            + (block.column + area.column) * dy.column_stride)
-        args.dy_row = dy.row_stride
-    else:
-        args.dy = dense_area(job, block, area, image, work.slice + sums_bytes(plan))
-        args.dy_row = pixels * plan.out_total
+    open_area(job, block, area, image, job.dy.channel_stride == 1 and job.dy.column_stride == plan.out_total,
+              work.slice + sums_bytes(plan), &args)
     args.pixels, args.channels = pixels // plan.repeat, width
     args.in_stride = args.dy_stride = width
     plan.kernels.depthwise_grad(&args)
-    args.in_ = <const char *> args.in_ + args.pixels * width * size
-    args.dy = <const char *> args.dy + args.pixels * width * size
+    args.in_ = <const char *> args.in_ + args.pixels * width * plan.itemsize
+    args.dy = <const char *> args.dy + args.pixels * width * plan.itemsize
     args.pixels, args.channels = 1, pixels % plan.repeat * plan.out_total
     plan.kernels.depthwise_grad(&args)
 
@@ -253,23 +253,10 @@ cdef void run_depthwise_area(
     Vectors start where those of x are aligned; channels keep to themselves, so that changes no sum.
     """
     cdef const Plan *plan = job.plan
-    cdef const Tensor *dy = job.dy
     cdef Py_ssize_t lanes = plan.kernels.lanes, size = plan.itemsize, channel = 0
     cdef fastconv_depthwise_grad_args args = whole[0]
     cdef Py_ssize_t shift = -(<Py_ssize_t> args.in_ // size) & (lanes - 1)
-    cdef Block part = block[0]
-    args.rows, args.pixels = area.end_row - area.row, area.end_column - area.column
-    if dy.channel_stride == 1:
-        args.dy = dy.data + size * (
-            (block.image + image) * dy.batch_stride + (block.row + area.row) * dy.row_stride
-            + (block.column + area.column) * dy.column_stride)
-        args.dy_row, args.dy_stride = dy.row_stride, dy.column_stride
-    else:
-        part.image, part.images = block.image + image, 1
-        part.row, part.rows = block.row + area.row, args.rows
-        part.column, part.columns = block.column + area.column, args.pixels
-        pack_dy(job, &part, 0, plan.out_total, plan.panel, work.slice)
-        args.dy, args.dy_row, args.dy_stride = work.slice, args.pixels * plan.panel, plan.panel
+    open_area(job, block, area, image, job.dy.channel_stride == 1, work.slice, &args)
     args.channels = plan.out_total
     if lanes * size == 64 and plan.out_total % lanes == 0 and args.tap_columns == 3 and (
             args.in_stride == args.tap_step == args.dy_stride == plan.out_total):

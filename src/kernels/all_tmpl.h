@@ -21,6 +21,13 @@ static FASTCONV_INLINE ptrdiff_t K(next_vector)(ptrdiff_t c, ptrdiff_t first, pt
     return c == last ? -1 : next < last ? next : last;
 }
 
+/* Where a tile of `size` that is to hold p starts, within [left, right): the last may compute a part of the one before
+ * again.  -1 if none is worth it there. */
+static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff_t right, ptrdiff_t size) {
+    if (p < left || right - p <= size / 2 || right - left < size) return -1;
+    return p < right - size ? p : right - size;
+}
+
 #include "conv_tmpl.h"
 #include "conv_narrow_tmpl.h"
 #include "grad_tmpl.h"

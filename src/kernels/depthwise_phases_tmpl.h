@@ -55,15 +55,14 @@ static FASTCONV_INLINE void K(phases_rows)(const fastconv_depthwise_phases_args 
     while (right > left && (right + taps > args->end_column || 2 * right > args->end_out_column)) right--;
     for (ptrdiff_t p = 0; p < pixels; p = next) {
         const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
-        for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, args->channels)) {
+        for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, 0, args->channels)) {
             for (next = p; next < end;) {
-                if (next >= left && right - next > DEPTHWISE_SQUARES / 2 && right - left >= DEPTHWISE_SQUARES) {
-                    next = next < right - DEPTHWISE_SQUARES ? next : right - DEPTHWISE_SQUARES;
-                    K(phases_tile)(args, y, next, c, DEPTHWISE_SQUARES, taps);
-                    next += DEPTHWISE_SQUARES;
-                } else {
-                    K(phases_tile)(args, y, next++, c, 1, taps);
-                }
+                const ptrdiff_t at = K(tile_at)(next, left, right, DEPTHWISE_SQUARES);
+                if (at >= 0)
+                    K(phases_tile)(args, y, at, c, DEPTHWISE_SQUARES, taps);
+                else
+                    K(phases_tile)(args, y, next, c, 1, taps);
+                next = at >= 0 ? at + DEPTHWISE_SQUARES : next + 1;
             }
         }
     }
@@ -81,7 +80,7 @@ TAPS(5, 2)
 
 static void K(depthwise_phases)(const fastconv_depthwise_phases_args *args) {
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0);
-    assert(args->channels >= LANES && args->first_vector >= 0 && args->first_vector < LANES);
+    assert(args->channels >= LANES);
     assert(args->taps == 1 || args->taps == 2);
     (args->taps == 1 ? K(phases_of3) : K(phases_of5))(args);
 }

@@ -72,14 +72,13 @@ static FASTCONV_INLINE void K(rows_band)(const fastconv_depthwise_args *args, pt
         const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
         for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, args->channels)) {
             for (next = p; next < end;) {
-                if (next >= left && right - next > DEPTHWISE_ROW_PIXELS / 2 && right - left >= DEPTHWISE_ROW_PIXELS) {
-                    next = next < right - DEPTHWISE_ROW_PIXELS ? next : right - DEPTHWISE_ROW_PIXELS;
-                    K(rows_tile)(args, y, next, c, rows, DEPTHWISE_ROW_PIXELS, stride);
-                    if (args->prefetch) K(rows_prefetch)(args, y, next, c, rows, stride);
-                    next += DEPTHWISE_ROW_PIXELS;
-                } else {
-                    K(rows_tile)(args, y, next++, c, rows, 1, stride);
-                }
+                const ptrdiff_t at = K(tile_at)(next, left, right, DEPTHWISE_ROW_PIXELS);
+                if (at >= 0)
+                    K(rows_tile)(args, y, at, c, rows, DEPTHWISE_ROW_PIXELS, stride);
+                else
+                    K(rows_tile)(args, y, next, c, rows, 1, stride);
+                if (at >= 0 && args->prefetch) K(rows_prefetch)(args, y, at, c, rows, stride);
+                next = at >= 0 ? at + DEPTHWISE_ROW_PIXELS : next + 1;
             }
         }
     }
