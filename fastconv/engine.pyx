@@ -15,8 +15,38 @@ from fastconv.tiles cimport NOT_ASKED, SERVES, Refusal, Winograd, cannot_serve, 
 cdef extern from "compat.h":
     int fastconv_get_setting(const int *setting) noexcept nogil
     void fastconv_set_setting(int *setting, int value) noexcept nogil
+    void *fastconv_exchange(void **place, void *value) noexcept nogil
+    Py_ssize_t FASTCONV_MOST_KEPT
 
 cdef int _default = AUTO
+
+# The workspace that a call left for the next one, or NULL while none did, or a call has it.  What malloc takes from the
+# system anew has to be mapped page by page, which takes longer than many a call.
+cdef void *_kept = NULL
+
+
+# What comes before a workspace: a line, so that this one is aligned as well as the whole.
+cdef struct Kept:
+    Py_ssize_t bytes
+    char[56] unused
+
+
+cdef char *take_workspace(Py_ssize_t size) noexcept nogil:
+    """At least `size` bytes, or NULL."""
+    cdef Kept *kept = <Kept *> fastconv_exchange(&_kept, NULL)
+    if kept == NULL or kept.bytes < size:
+        free(kept)
+        kept = <Kept *> malloc(size + sizeof(Kept))
+        if kept == NULL:
+            return NULL
+        kept.bytes = size
+    return <char *> (kept + 1)
+
+
+cdef void leave_workspace(char *workspace) noexcept nogil:
+    """Keep it, in the place of another, or free it."""
+    cdef Kept *kept = <Kept *> workspace - 1
+    free(fastconv_exchange(&_kept, kept) if kept.bytes <= FASTCONV_MOST_KEPT else kept)
 
 
 cdef Algorithm default_algorithm() noexcept nogil:
@@ -149,7 +179,7 @@ cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept 
                          may_clip, entries)
     size = w.workspace_bytes if refusal == SERVES else plan.workspace_bytes
     if size > <Py_ssize_t> sizeof(little_space):
-        workspace = <char *> malloc(size)
+        workspace = take_workspace(size)
     if workspace == NULL:
         failed = -1
     elif refusal == SERVES:
@@ -160,8 +190,8 @@ cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept 
         run_depthwise(&plan, call.first, call.second, call.bias, call.out, workspace)
     else:
         run_direct(&plan, call.first, call.second, call.bias, call.out, workspace)
-    if workspace != little_space:
-        free(workspace)
+    if workspace != little_space and workspace != NULL:
+        leave_workspace(workspace)
     if entries != few_entries:
         free(entries)
     # Padding was left out although dy may not be finite: every element of dy has met an element of x, so a NaN or

@@ -2,7 +2,7 @@
 
 Everything here follows from the geometry, but for what is said of an input's layout, which changes no bit.
 """
-from fastconv._kernels cimport caches, fastconv_check_args
+from fastconv._kernels cimport FASTCONV_LATENT_SUMS, caches, fastconv_check_args
 from fastconv.axes cimport ceil_div, reads_everywhere
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
@@ -15,9 +15,8 @@ cdef Py_ssize_t BEYOND_CACHES = 16
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
 cdef Py_ssize_t SAME_SET = 4096
 cdef Py_ssize_t SPREAD_FILTERS = 128
-# Of dL/dW: sums that are under way at a time where multiplications follow one another without a pause; columns in a
-# tile of `grad_swapped`; halves of a cycle a pixel that a line from L2 takes, and turning a vector of sums.
-cdef Py_ssize_t LATENT_SUMS = 8
+# Of dL/dW: columns in a tile of `grad_swapped`; halves of a cycle a pixel that a line from L2 takes, and turning a
+# vector of sums.
 cdef Py_ssize_t SWAPPED_COLUMNS = 8
 cdef double LINE_COSTS = 1.5
 cdef double TRANSPOSING = 0.5
@@ -232,7 +231,7 @@ cdef inline double tile_cost(double rows, Py_ssize_t vectors, double loads) noex
     Two multiply-adds a cycle, if they need not wait for one another, and two loads, beside those of two pointers; and
     every vector of what lies along the channels or the runs is from L2, since blocks exceed L1.
     """
-    return max(rows * vectors, loads + 2 + LINE_COSTS * vectors, <double> LATENT_SUMS)
+    return max(rows * vectors, loads + 2 + LINE_COSTS * vectors, <double> FASTCONV_LATENT_SUMS)
 
 
 cdef double along_channels(const Plan *plan, Py_ssize_t run, Py_ssize_t vectors) noexcept nogil:

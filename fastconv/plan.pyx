@@ -117,7 +117,7 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     plan.vectors = ceil_div(plan.out_channels, lanes)
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
-    plan.depth_block = min(max(caches().l2 // 8 // (plan.panel * plan.itemsize), 128), 1024)
+    plan.depth_block = min(max(caches().l2 // 2 // (plan.panel * plan.itemsize), 128), 4096)
     if plan.narrow:
         # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
         most = min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel)

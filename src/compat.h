@@ -62,4 +62,23 @@ static FASTCONV_INLINE void fastconv_set_setting(int *setting, int value) {
 }
 #endif
 
+/* Puts `value` in the place and returns what was there; what the one who put it there wrote to it, can be seen. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static FASTCONV_INLINE void *fastconv_exchange(void **place, void *value) {
+    return _InterlockedExchangePointer((void *volatile *)place, value);
+}
+#else
+static FASTCONV_INLINE void *fastconv_exchange(void **place, void *value) {
+    return __atomic_exchange_n(place, value, __ATOMIC_ACQ_REL);
+}
+#endif
+
+/* Bytes of workspace that a call may leave for the next one: none where overruns are looked for. */
+#if defined(__SANITIZE_ADDRESS__)
+#define FASTCONV_MOST_KEPT 0
+#else
+#define FASTCONV_MOST_KEPT (32 << 20)
+#endif
+
 #endif

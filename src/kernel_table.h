@@ -7,6 +7,9 @@
 
 #include <stddef.h>
 
+/* Sums that a tile needs so that none waits for the one before: two multiply-adds a cycle, of four cycles each. */
+enum { FASTCONV_LATENT_SUMS = 8 };
+
 /* out[p][n] = (accumulate ? out[p][n] : bias ? bias[n] : 0)
  *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[run_k[r] + l][n] */
 typedef struct {

@@ -80,7 +80,11 @@ static void K(conv)(const fastconv_conv_args *args) {
     const int columns = (int)((args->columns + LANES - 1) / LANES), full = CONV_ROWS(columns);
     assert(args->columns >= 1 && columns <= CONV_MAX_COLUMNS && args->weights_stride >= columns * LANES);
 
-    ptrdiff_t pixel = 0;
-    for (; pixel + full <= args->pixels; pixel += full) K(conv_by_rows)[full - 1](args, pixel, columns);
-    if (pixel < args->pixels) K(conv_by_rows)[args->pixels - pixel - 1](args, pixel, columns);
+    for (ptrdiff_t pixel = 0, rows; pixel < args->pixels; pixel += rows) {
+        const ptrdiff_t left = args->pixels - pixel, rest = left - full;
+        rows = left < full ? left : full;
+        /* Few sums would wait for one another: the last two tiles share their pixels evenly. */
+        if (rest > 0 && rest < full && rest * columns < FASTCONV_LATENT_SUMS) rows = (left + 1) / 2;
+        K(conv_by_rows)[rows - 1](args, pixel, columns);
+    }
 }
