@@ -128,7 +128,9 @@ cdef dict blocking_of(const Plan *plan):
         "pixels a block": f"{plan.block_images} images x {plan.rows.block} rows x {plan.columns.block} columns"
                           + (f" x {plan.rows.phases * plan.columns.phases} phases" if plan.op == INPUT_GRAD else ""),
         "blocks": plan.blocks,
-        "input": "gathered into scratch, padded and dense" if plan.gathered else "read in place",
+        "input": (
+            "read in place" if not plan.gathered or plan.gathered_if_infinite
+            else "gathered into scratch, padded and dense"),
     }
     if plan.trimmed or plan.clipped:
         found["padding"] = "left out of the sums"

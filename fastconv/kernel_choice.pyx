@@ -20,8 +20,10 @@ cdef Py_ssize_t SPREAD_FILTERS = 128
 cdef Py_ssize_t SWAPPED_COLUMNS = 8
 cdef double LINE_COSTS = 1.5
 cdef double TRANSPOSING = 0.5
-# Share of its time that a pass must save for pixels at the edges to go by themselves.
-cdef double WORTH_TRIMMING = 0.02
+# Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
+# at the edges to go by themselves.
+cdef double COPYING = 8
+cdef double WORTH_TRIMMING = 0.01
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
@@ -219,10 +221,16 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
     cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
     cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
-    # A class more means a tile that is not full, as long as what is left of a pixel or so, and a call of 60 cycles.
+    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick.
     cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
-    cdef double cost = classes * (1.0 - plan.columns.missing + 120.0 / (max(K, 1) * vectors))
-    return plan.columns.missing * pixels - cost > WORTH_TRIMMING * pixels
+    cdef double cost = classes * (
+        (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 120.0 / (max(K, 1) * vectors))
+    cdef double saved = plan.columns.missing
+    # Without padding to multiply, there is no need for a copy of the input either.
+    if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
+        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels / (
+            plan.kernels.lanes * max(K, 1) * vectors)
+    return saved * pixels - cost > WORTH_TRIMMING * pixels
 
 
 cdef inline double tile_cost(double rows, Py_ssize_t vectors, double loads) noexcept nogil:

@@ -268,6 +268,7 @@ cdef void make_plan(
               g.dilation_height, axis_memory)
     make_axis(&plan.columns, op == INPUT_GRAD, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
+    plan.gathered_if_infinite = False
     choose_pass(plan, weights, tiled)
     choose_source(plan, source, weights, may_clip)
     if op == WEIGHT_GRAD:
@@ -300,9 +301,11 @@ cdef void make_plan(
     else:
         choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
         # Where no pixel reads any padding, there is no need for any; in dL/dx, whatever the weights.
-        if op == INPUT_GRAD and plan.trimmed and plan.groups == source.channel_stride == 1 and (
+        # The forward pass has to know the weights first.
+        if op != WEIGHT_GRAD and plan.trimmed and plan.groups == source.channel_stride == 1 and (
                 source.column_stride == plan.in_channels):
-            plan.gathered = False
+            plan.gathered = op == FORWARD
+            plan.gathered_if_infinite = op == FORWARD and plan.packed
         if op == WEIGHT_GRAD:
             plan.packed = False
             plan.parts = 1

@@ -48,6 +48,24 @@ def test_exactly_where_the_reference_has_them(conv, count):
             assert_same(got, run(reference, which, conv, a))
 
 
+# Read in place, without their padding, where weights are finite; packed at once, and in two parts.
+READ_IN_PLACE = [
+    Conv((2, 28, 30, 16), (3, 3, 16, 32), padding=1),
+    Conv((3, 15, 14, 280), (3, 3, 280, 560), padding=1, stride=(1, 2)),
+]
+
+
+@pytest.mark.parametrize("conv", READ_IN_PLACE, ids=str)
+@pytest.mark.parametrize("filters", [slice(0, 1), slice(-1, None)], ids=["first", "last"])
+def test_padding_meets_weights_that_are_not_finite(conv, filters):
+    layer = fastconv.explain(conv.x, conv.w, **conv.kwargs, algorithm="direct").blocking
+    assert (layer["input"], layer["padding"]) == ("read in place", "left out of the sums")
+    a = operands(conv)
+    a["w"][0, 0, 0, filters] = np.inf
+    got = run(fastconv, "forward", conv, a, algorithm="direct")
+    assert_same(got, run(reference, "forward", conv, a))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("conv", FOR_EVERY_ALGORITHM, ids=str)
 def test_whatever_the_algorithm(conv, algorithm):

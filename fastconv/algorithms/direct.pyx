@@ -298,20 +298,27 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     restore_mode(mode)
 
 
-cdef void run_part(Job *job) noexcept nogil:
-    """Every block, for the output channels of one part of the weights."""
-    cdef const Plan *plan = job.plan
+cdef void run_part(const Plan *plan, Plan *in_place, Job *job) noexcept nogil:
+    """Every block, for the output channels of one part of the weights; `in_place` has room for another plan."""
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
-    if plan.threads == 1:       # without the cost of opening a parallel region
-        for task in range(job.first_unit, to_pack):
-            pack_unit(job, task)
-        for task in range(plan.tasks):
-            run_task(job, task, 0)
-    else:
+    cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
+    if parallel:
         for task in prange(job.first_unit, to_pack, num_threads=plan.threads, schedule="dynamic"):
             pack_unit(job, task)
+    else:
+        for task in range(job.first_unit, to_pack):
+            pack_unit(job, task)
+    job.plan = plan
+    if plan.gathered_if_infinite and job.finite:
+        in_place[0] = plan[0]
+        in_place.gathered = False
+        job.plan = in_place
+    if parallel:
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(job, task, threadid())
+    else:
+        for task in range(plan.tasks):
+            run_task(job, task, 0)
 
 
 cdef void run_direct(
@@ -319,6 +326,7 @@ cdef void run_direct(
 ) noexcept nogil:
     """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
+    cdef Plan in_place
     cdef Py_ssize_t part
     job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
@@ -330,7 +338,7 @@ cdef void run_direct(
     for part in range(plan.parts):
         job.first_unit = plan.units * part // plan.parts
         job.end_unit = plan.units * (part + 1) // plan.parts
-        run_part(&job)
+        run_part(plan, &in_place, &job)
 
 
 cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept nogil:
