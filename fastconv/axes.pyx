@@ -120,14 +120,14 @@ cdef Py_ssize_t same_taps(
     Py_ssize_t *first, Py_ssize_t *end,
 ) noexcept nogil:
     """First step of a block after `step` that reads through other taps than `step`, whose taps are [first, end)."""
-    cdef Py_ssize_t next_step = step + 1, other, other_end
+    cdef const Py_ssize_t *offset = axis.tap_offset + start
+    cdef Py_ssize_t change = origin + steps
     real_taps(axis, start, taps, origin + step, first, end)
-    while next_step < steps:
-        real_taps(axis, start, taps, origin + next_step, &other, &other_end)
-        if other != first[0] or other_end != end[0]:
-            break
-        next_step += 1
-    return next_step
+    if first[0] > 0:            # until the tap before them reads inside
+        change = min(change, ceil_div(-offset[first[0] - 1], axis.in_step))
+    if end[0] > first[0]:       # until their last one no longer does
+        change = min(change, ceil_div(axis.in_size - offset[end[0] - 1], axis.in_step))
+    return change - origin
 
 
 cdef void find_taps(
