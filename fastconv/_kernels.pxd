@@ -4,6 +4,7 @@ cdef extern from "cpu.h" nogil:
         Py_ssize_t l1, l2
     unsigned int fastconv_cpu_features()
     fastconv_caches fastconv_cpu_caches()
+    int fastconv_cpu_spare_shuffles()
     unsigned long long fastconv_flush_denormals()
     void fastconv_restore_mode(unsigned long long mode)
 
@@ -23,7 +24,7 @@ cdef extern from "kernel_table.h" nogil:
         const void *weights
         Py_ssize_t weights_stride
         const void *bias
-        int accumulate
+        int permute, accumulate
 
     ctypedef struct fastconv_grad_args:
         Py_ssize_t pixels, rows, columns
@@ -158,5 +159,6 @@ cdef extern from "kernel_table.h" nogil:
 # The table in use for a dtype: the widest instruction set that the CPU has and FASTCONV_ISA allows.
 cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil
 cdef fastconv_caches caches() noexcept nogil
+cdef bint spare_shuffles() noexcept nogil
 cdef unsigned long long flush_denormals() noexcept nogil
 cdef void restore_mode(unsigned long long mode) noexcept nogil

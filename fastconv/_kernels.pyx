@@ -11,6 +11,7 @@ cdef extern from "compat.h":
 
 cdef int _isa = 0
 cdef fastconv_caches _caches = fastconv_cpu_caches()
+cdef bint _spare_shuffles = fastconv_cpu_spare_shuffles()
 
 
 cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil:
@@ -19,6 +20,10 @@ cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil:
 
 cdef fastconv_caches caches() noexcept nogil:
     return _caches
+
+
+cdef bint spare_shuffles() noexcept nogil:
+    return _spare_shuffles
 
 
 cdef unsigned long long flush_denormals() noexcept nogil:

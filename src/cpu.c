@@ -57,6 +57,12 @@ unsigned fastconv_cpu_features(void) {
     return features;
 }
 
+int fastconv_cpu_spare_shuffles(void) {
+    unsigned reg[4];
+    cpuid(0, 0, reg);
+    return reg[1] == 0x68747541u;       /* the first four letters of AuthenticAMD */
+}
+
 /* MXCSR: bit 15 flushes results to zero, bit 6 reads denormals as zero. */
 unsigned long long fastconv_flush_denormals(void) {
     const unsigned mode = _mm_getcsr();
@@ -100,6 +106,10 @@ unsigned fastconv_cpu_features(void) { return 1u << FASTCONV_PORTABLE; }
 unsigned long long fastconv_flush_denormals(void) { return 0; }
 void fastconv_restore_mode(unsigned long long mode) { (void)mode; }
 
+#endif
+
+#ifndef FASTCONV_X86
+int fastconv_cpu_spare_shuffles(void) { return 0; }
 #endif
 
 fastconv_caches fastconv_cpu_caches(void) {

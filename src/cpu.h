@@ -15,6 +15,9 @@ typedef struct {
 } fastconv_caches;
 fastconv_caches fastconv_cpu_caches(void);
 
+/* Whether permutations leave the units alone that multiply: those of AMD do, Intel's share one. */
+int fastconv_cpu_spare_shuffles(void);
+
 /* Denormals read as and become zero on this thread until the returned mode is restored. */
 unsigned long long fastconv_flush_denormals(void);
 void fastconv_restore_mode(unsigned long long mode);

@@ -23,6 +23,7 @@ typedef struct {
     const void *weights;          /* rows of whole vectors, weights_stride apart */
     ptrdiff_t weights_stride;
     const void *bias;             /* [columns] or NULL */
+    int permute;                  /* conv: take some inputs from registers by permutation, where it has a way to */
     int accumulate;
 } fastconv_conv_args;
 

@@ -29,7 +29,7 @@ from kernel_winograd import (
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
 
-def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped=False):
+def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped=False, permute=False):
     count, length = runs
     lanes = call.table["lanes"]
     offset = call.rng.permutation(count) * (length + 1)
@@ -72,6 +72,7 @@ def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped
         weights=weights_at.address,
         weights_stride=weights_at.stride,
         bias=call.line(bias) if "bias" in start else None,
+        permute=permute,
         accumulate="out" in start,
     )
 
@@ -85,6 +86,9 @@ def conv_cases(table):
     for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
         for pixels in around(table["conv_rows"]):
             yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
+    for pixels, columns in itertools.product(range(4 * table["conv_rows"] + 2), (1, table["lanes"])):
+        for length in (table["lanes"], 2 * table["lanes"] + 3):
+            yield case(pixels=pixels, columns=columns, runs=(2, length), start="zero", permute=True)
 
 
 conv_narrow = functools.partial(conv, name="conv_narrow")

@@ -13,7 +13,7 @@ slices nor threads change a bit of it.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode)
+    fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
@@ -222,6 +222,7 @@ cdef void run_panel(
     args.out_offset = group * plan.out_channels + start
     args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
     args.bias = job.bias + args.out_offset * plan.itemsize if job.bias != NULL else NULL
+    args.permute = spare_shuffles()
     for index in range(classes):
         work.classes[index].started = False
     while run < phase.runs:

@@ -24,7 +24,7 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
-    flush_denormals, restore_mode)
+    flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
 from fastconv.axes cimport aligned, even_part
@@ -106,6 +106,7 @@ cdef void multiply(
     args.runs, args.run_offset, args.run_k = 1, &zero, &zero
     args.weights_stride = width
     args.bias = NULL
+    args.permute = spare_shuffles()
     for point in range(POINTS):
         tiles_of_point(&work.block, point // MOST_POINTS, point % MOST_POINTS, &begin, &end)
         args.pixels = end - begin

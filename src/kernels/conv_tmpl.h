@@ -4,6 +4,29 @@
  * Every output element is one chain, bias first, then the products in the order of k, whatever the
  * tile, the block or the thread; that is what makes results independent of all of them. */
 
+#ifdef CONV_PERMUTED
+/* The whole vectors of a run, for one vector of columns: that has a load more than multiply-adds, unless some of the
+ * inputs come from registers.  Returns how much of the run that was. */
+static FASTCONV_INLINE ptrdiff_t K(conv_permuted)(const REAL *const *a, const REAL *w, ptrdiff_t stride,
+                                                  ptrdiff_t run_length, VEC (*sum)[CONV_MAX_COLUMNS], const int rows) {
+    ptrdiff_t l = 0;
+    while (l + LANES <= run_length) {
+        VEC held[CONV_PERMUTED];
+        FASTCONV_UNROLL
+        for (int m = 0; m < CONV_PERMUTED; m++) held[m] = V(keep)(V(load)(a[m] + l));
+        FASTCONV_ROLLED
+        for (int i = 0; i < LANES; i++, l++, w += stride) {
+            const V(index) index = V(group_index)(LANES, i);
+            const VEC b = V(load)(w);
+            FASTCONV_UNROLL
+            for (int m = 0; m < rows; m++)
+                sum[m][0] = V(fma)(m < CONV_PERMUTED ? V(permute)(held[m], index) : V(set1)(a[m][l]), b, sum[m][0]);
+        }
+    }
+    return l;
+}
+#endif
+
 static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
                                          const int columns) {
     const REAL *const *in = (const REAL *const *)args->in + pixel;
@@ -30,7 +53,14 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
         const REAL *FASTCONV_RESTRICT w = (const REAL *)args->weights + (args->run_k[r] + args->k_offset) * stride;
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
-        for (ptrdiff_t l = 0; l < run_length; l++, w += stride) {
+        ptrdiff_t l = 0;
+#ifdef CONV_PERMUTED
+        if (columns == 1 && 2 * rows > CONV_MAX_ROWS && args->permute) {
+            l = K(conv_permuted)(a, w, stride, run_length, sum, rows);
+            w += l * stride;
+        }
+#endif
+        for (; l < run_length; l++, w += stride) {
             VEC b[CONV_MAX_COLUMNS];
             FASTCONV_UNROLL
             for (int n = 0; n < columns; n++) b[n] = V(load)(w + n * LANES);

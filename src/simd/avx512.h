@@ -11,6 +11,7 @@
 #define CONV_MAX_COLUMNS 4
 #define CONV_MAX_ROWS 12
 #define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
+#define CONV_PERMUTED 2
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 6
 #define DEPTHWISE_WINDOWS 1
