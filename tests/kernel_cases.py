@@ -29,7 +29,9 @@ from kernel_winograd import (
 # ---- one function a kernel: a call of the sizes given, against its formula ----
 
 
-def conv(call, pixels, columns, runs, start, name="conv", ordered=False, stepped=False, permute=False):
+def conv(
+    call, pixels, columns, runs, start, name="conv", ordered=False, stepped=False, permute=False
+):
     count, length = runs
     lanes = call.table["lanes"]
     offset = call.rng.permutation(count) * (length + 1)
@@ -86,9 +88,12 @@ def conv_cases(table):
     for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
         for pixels in around(table["conv_rows"]):
             yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
-    for pixels, columns in itertools.product(range(4 * table["conv_rows"] + 2), (1, table["lanes"])):
-        for length in (table["lanes"], 2 * table["lanes"] + 3):
-            yield case(pixels=pixels, columns=columns, runs=(2, length), start="zero", permute=True)
+    lanes = table["lanes"]
+    for pixels, length in itertools.product(
+        range(4 * table["conv_rows"] + 2), (lanes, 2 * lanes + 3)
+    ):
+        sizes = case(pixels=pixels, runs=(2, length), start="zero", permute=True)
+        yield from (sizes | case(columns=1), sizes | case(columns=lanes))
 
 
 conv_narrow = functools.partial(conv, name="conv_narrow")
