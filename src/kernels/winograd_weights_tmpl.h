@@ -30,7 +30,7 @@ static FASTCONV_INLINE void K(winograd_weights_down)(const REAL *in, ptrdiff_t t
 }
 
 /* Rows of K packed at once: what follows in a line of the cache is read before the line is lost. */
-enum { K(winograd_depth) = 2 * LANES };
+enum { K(winograd_depth) = 4 * LANES };
 
 /* Weights of a vector of columns and a few rows of K: where the first is, and how far the others are. */
 typedef struct {
