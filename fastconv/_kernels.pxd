@@ -35,7 +35,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t dy_offset
         void *grad
         Py_ssize_t grad_stride
-        int accumulate
+        int permute, accumulate
 
     ctypedef struct fastconv_depthwise_args:
         Py_ssize_t rows, pixels, channels, group, first_vector, strip

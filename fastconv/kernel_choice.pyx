@@ -256,12 +256,15 @@ cdef double along_channels(const Plan *plan, Py_ssize_t run, Py_ssize_t vectors)
 
 cdef double along_runs(const Plan *plan, Py_ssize_t run, Py_ssize_t channels) noexcept nogil:
     """The same in tiles of `grad_swapped`, whose vectors of x may cross cache lines, and have to be transposed."""
-    cdef Py_ssize_t vectors = ceil_div(run, plan.kernels.lanes), high = 4 if channels < 4 else 2
-    cdef Py_ssize_t tiles = ceil_div(channels, min(plan.kernels.grad_rows, SWAPPED_COLUMNS)), rest = vectors % high
-    cdef double columns = <double> channels / max(tiles, 1), loads = columns + LINE_COSTS
-    cdef double cost = vectors // high * tile_cost(columns, high, loads + 2 * high)
-    if rest:
-        cost += tile_cost(columns, rest, loads + 2 * rest)
+    cdef Py_ssize_t vectors = ceil_div(run, plan.kernels.lanes), high = 4 if channels < 4 else 2, threes = 0, left
+    cdef Py_ssize_t tiles = ceil_div(channels, min(plan.kernels.grad_rows, SWAPPED_COLUMNS))
+    cdef double columns = <double> channels / max(tiles, 1), loads = columns + LINE_COSTS, cost
+    if columns > 5 and 3 * columns <= plan.kernels.grad_rows * (plan.kernels.grad_panel // plan.kernels.lanes):
+        threes = max(vectors - 4 * (vectors % 3 == 1), 0) // 3
+    left = vectors - 3 * threes
+    cost = threes * tile_cost(columns, 3, loads + 6) + left // high * tile_cost(columns, high, loads + 2 * high)
+    if left % high:
+        cost += tile_cost(columns, left % high, loads + 2 * (left % high))
     return tiles * (cost + TRANSPOSING * vectors)
 
 

@@ -42,6 +42,13 @@
 #define FASTCONV_KEEP(vector) ((void)(vector))
 #endif
 
+/* Whether a value is a constant, after inlining. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define FASTCONV_KNOWN(value) 0
+#else
+#define FASTCONV_KNOWN(value) __builtin_constant_p(value)
+#endif
+
 /* A hint alone: what is read there need not exist. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCONV_PREFETCH(p) ((void)(p))

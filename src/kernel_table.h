@@ -42,6 +42,7 @@ typedef struct {
     ptrdiff_t dy_offset;
     void *grad;                       /* [rows][columns], rows grad_stride apart */
     ptrdiff_t grad_stride;
+    int permute;                      /* grad: take some rows from registers by permutation, where it has a way to */
     int accumulate;
 } fastconv_grad_args;
 typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but one run, and dy has just its columns, any number of them */

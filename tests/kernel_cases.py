@@ -112,7 +112,7 @@ def conv_narrow_cases(table):
             yield from (sizes | case(ordered=True), sizes | case(stepped=True))
 
 
-def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1):
+def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1, permute=False):
     lanes = call.table["lanes"]
     x = call.values(pixels, rows)
     dy = call.unread(pixels, -(-columns // lanes) * lanes if name == "grad" else columns)
@@ -145,6 +145,7 @@ def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1):
         dy_offset=2,
         grad=out.address,
         grad_stride=out.stride,
+        permute=permute,
         accumulate=accumulate,
     )
 
@@ -154,7 +155,10 @@ def grad_cases(table):
     for rows in range(2 * table["grad_rows"] + 2):
         for columns in around_vectors(table["lanes"], table["grad_panel"]):
             for pixels in (0, 1, 2, 9):
-                yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+                sizes = case(pixels=pixels, rows=rows, columns=columns)
+                yield sizes | case(accumulate=next(accumulate))
+                if columns <= table["lanes"]:
+                    yield sizes | case(accumulate=next(accumulate), permute=True)
     # Short runs joined: every height of those tiles, and two of them.
     for runs, length in itertools.product(range(2, 6), range(1, 6)):
         for columns in around_vectors(table["lanes"], table["grad_panel"]):

@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
-    flush_denormals, restore_mode)
+    flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport Axis, aligned, same_taps
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
@@ -149,7 +149,7 @@ cdef void run_block(
         args.rows *= phase.runs
     args.in_, args.dy = work.reads, work.dy
     args.grad_stride = total
-    args.accumulate = accumulate
+    args.permute, args.accumulate = spare_shuffles(), accumulate
     for unit in range(first, end):
         row = unit % rows
         panel = unit // rows % plan.panels

@@ -14,7 +14,8 @@ the same for any number of threads.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode)
+    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode,
+    spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
 from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
@@ -34,7 +35,7 @@ cdef void add_products(
     cdef fastconv_grad_args args
     args.rows = args.run_length = rows
     args.grad_stride = w.out_range
-    args.accumulate = accumulate
+    args.permute, args.accumulate = spare_shuffles(), accumulate
     for point in range(POINTS):
         tiles_of_point(&work.block, point // MOST_POINTS, point % MOST_POINTS, &first, &end)
         args.pixels = end - first

@@ -3,16 +3,24 @@
  * Before: include a simd header and define REAL, VEC, LANES, V(operation), K(name), DTYPE, ISA and
  * BIND, the name of the table. */
 
+#ifndef PARTS_ARE_FREE
+#define PARTS_ARE_FREE 0
+#endif
+
+/* Any number of lanes, all of them included: by a branch, unless a part costs no more than a whole vector.  (In this
+ * order: behind the comparison, a compiler may know the number.) */
+#define WHOLE(lanes) ((FASTCONV_KNOWN(lanes) || !PARTS_ARE_FREE) && (lanes) == LANES)
 static FASTCONV_INLINE VEC K(load_up_to)(const REAL *p, int lanes) {
-    return lanes == LANES ? V(load)(p) : V(load_part)(p, lanes);
+    return WHOLE(lanes) ? V(load)(p) : V(load_part)(p, lanes);
 }
 
 static FASTCONV_INLINE void K(store_up_to)(REAL *p, VEC a, int lanes) {
-    if (lanes == LANES)
+    if (WHOLE(lanes))
         V(store)(p, a);
     else
         V(store_part)(p, a, lanes);
 }
+#undef WHOLE
 
 /* Where the vector after the one at c starts, or -1: the last one may compute some channels of the one before again, and
  * so may the one at `first`, where vectors are aligned from there on. */

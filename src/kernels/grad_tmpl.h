@@ -4,7 +4,7 @@
  * of a sum over millions of pixels small. */
 
 static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
-                                         const int columns, const int joined) {
+                                         const int columns, const int joined, const int permuted) {
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
     const ptrdiff_t at = args->in_offset + (joined ? 0 : row), dy_at = args->dy_offset;
     const int last = (int)args->columns - (columns - 1) * LANES;
@@ -22,9 +22,10 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         VEC b[GRAD_COLUMNS];
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) b[n] = V(load)(d + n * LANES);
+        const VEC held = permuted ? V(keep)(K(load_up_to)(a, rows < LANES ? rows : LANES)) : V(zero)();
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) {
-            const VEC x = V(set1)(a[from[m]]);
+            const VEC x = m < permuted ? V(permute)(held, V(group_index)(LANES, m)) : V(set1)(a[from[m]]);
             FASTCONV_UNROLL
             for (int n = 0; n < columns; n++) sum[m][n] = V(fma)(x, b[n], sum[m][n]);
         }
@@ -45,10 +46,18 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
 static FASTCONV_INLINE void K(grad_columns)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
                                             int columns, const int joined) {
     switch (columns) {
-    case 1: K(grad_tile)(args, row, rows, 1, joined); break;
-    case 2: K(grad_tile)(args, row, rows, 2, joined); break;
+    case 1:
+#ifdef GRAD_PERMUTED    /* a vector of columns has more loads than multiply-adds, unless rows come from registers */
+        if (!joined && 2 * rows > GRAD_ROWS && args->permute) {
+            K(grad_tile)(args, row, rows, 1, 0, GRAD_PERMUTED);
+            break;
+        }
+#endif
+        K(grad_tile)(args, row, rows, 1, joined, 0);
+        break;
+    case 2: K(grad_tile)(args, row, rows, 2, joined, 0); break;
 #if GRAD_COLUMNS >= 3
-    case 3: K(grad_tile)(args, row, rows, 3, joined); break;
+    case 3: K(grad_tile)(args, row, rows, 3, joined, 0); break;
 #endif
     default: break;
     }
@@ -134,6 +143,8 @@ static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args
 #endif
 /* Vectors of rows that make enough sums to hide a multiplication, with so many columns. */
 #define GRAD_SWAPPED_VECTORS(columns) ((columns) == 1 ? (GRAD_ROWS < 6 ? 2 : 8) : (columns) <= 3 ? GRAD_ROWS / 3 : 2)
+/* Whether three of them are better than two and one, and fit the registers. */
+#define GRAD_SWAPPED_THREE(columns) ((columns) > 5 && 3 * (columns) <= GRAD_ROWS * GRAD_COLUMNS)
 
 /* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast. */
 static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
@@ -194,6 +205,11 @@ static FASTCONV_INLINE void K(grad_swapped_rows)(const fastconv_grad_args *args,
             K(grad_swapped_tile)(args, row, column, columns, GRAD_SWAPPED_VECTORS(columns), LANES);
     if (many >= 4)
         for (; row + 2 * pair <= rows; row += 2 * pair) K(grad_swapped_tile)(args, row, column, columns, 4, LANES);
+    while (GRAD_SWAPPED_THREE(columns) && rows - row > pair && (rows - row + LANES - 1) / LANES != 4) {
+        const ptrdiff_t last = rows - row - pair;
+        K(grad_swapped_tile)(args, row, column, columns, 3, last < LANES ? (int)last : LANES);
+        row += 3 * LANES;
+    }
     for (; row + pair <= rows; row += pair) K(grad_swapped_tile)(args, row, column, columns, 2, LANES);
     if (rows - row > LANES)
         K(grad_swapped_tile)(args, row, column, columns, 2, (int)(rows - row - LANES));
@@ -226,3 +242,4 @@ static void K(grad_swapped)(const fastconv_grad_args *args) {
 }
 #undef GRAD_SWAPPED_COLUMNS
 #undef GRAD_SWAPPED_VECTORS
+#undef GRAD_SWAPPED_THREE

@@ -12,6 +12,7 @@
 #define CONV_MAX_ROWS 12
 #define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
 #define CONV_PERMUTED 2
+#define PARTS_ARE_FREE 1
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 6
 #define DEPTHWISE_WINDOWS 1
@@ -22,6 +23,7 @@
 #define DEPTHWISE_SQUARES 4
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 12
+#define GRAD_PERMUTED 5
 
 typedef __m512 f32_vec;
 enum { f32_lanes = 16 };
