@@ -8,6 +8,8 @@ from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
 cdef Py_ssize_t FEW_FILTERS = 4
+# Filters whose sums conv_narrow adds up in registers.
+cdef Py_ssize_t SUMS_IN_REGISTERS = 4
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
 # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
@@ -96,7 +98,8 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
 cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     """Whether vectors along the runs waste so much less than vectors along few output channels.
 
-    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.
+    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.  Where pixels are one
+    run each, a few filters' sums are added up in registers, and the tile is short.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
     if plan.tiled or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
@@ -113,6 +116,8 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     length = plan.in_channels
     if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
         length, across = length * across, 1
+    if down * across == 1 and plan.out_channels <= SUMS_IN_REGISTERS:
+        return plan.out_channels * (ceil_div(length, lanes) + 4) < 1.35 * length
     return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
             < 0.7 * down * across * length)
 

@@ -110,6 +110,7 @@ def conv_narrow_cases(table):
         for pixels, start in itertools.product(around(table["lanes"]), STARTS):
             sizes = case(pixels=pixels, columns=columns, runs=(2, 5), start=start)
             yield from (sizes | case(ordered=True), sizes | case(stepped=True))
+            yield sizes | case(runs=(1, table["lanes"] + 3), stepped=True)
 
 
 def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1, permute=False):

@@ -5,6 +5,8 @@
 
 /* Pixels of a tile: 8 where their sums are few, so that they outnumber the latency of an FMA. */
 #define NARROW_PIXELS(columns) ((columns) <= CONV_NARROW_COLUMNS / 3 ? 8 : CONV_NARROW_PIXELS)
+/* Columns that are worth code of their own where pixels are evenly spaced. */
+#define NARROW_EVEN (LANES < 4 ? LANES : 4)
 enum { K(narrow_most_pixels) = 8, K(narrow_tile) = CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS };
 
 /* Sums whose lanes are still to be added up: those from element `done` of the output on. */
@@ -107,6 +109,38 @@ static FASTCONV_INLINE void K(conv_narrow_tile)(const fastconv_conv_args *args, 
     while (sums->count >= LANES) K(add_lanes)(args, sums);
 }
 
+/* As many pixels at a time as have up to LANES sums, whose lanes are added up in registers: for one run of pixels
+ * evenly spaced, which need no pointers, into an output without gaps.  Returns how many pixels those were. */
+static FASTCONV_INLINE ptrdiff_t K(conv_narrow_even)(const fastconv_conv_args *args, const int columns) {
+    const REAL *in = K(narrow_in)(args, 0) + args->run_offset[0] + args->in_offset, *bias = (const REAL *)args->bias;
+    const REAL *w = (const REAL *)args->weights + args->run_k[0] + args->k_offset;
+    REAL *out = K(narrow_out)(args, 0) + args->out_offset;
+    const VEC start = V(set1)(bias ? *bias : 0);
+    const int pixels = LANES / columns;
+    ptrdiff_t p = 0;
+    for (; p + pixels <= args->pixels; p += pixels) {
+        VEC sum[LANES];
+        FASTCONV_UNROLL
+        for (int i = 0; i < LANES; i++) sum[i] = V(zero)();
+        for (ptrdiff_t l = 0; l < args->run_length; l += LANES) {
+            const int lanes = (int)(args->run_length - l < LANES ? args->run_length - l : LANES);
+            const REAL *a = in + p * args->in_step + l;
+            VEC b[LANES];
+            FASTCONV_UNROLL
+            for (int n = 0; n < columns; n++) b[n] = K(load_up_to)(w + n * args->weights_stride + l, lanes);
+            FASTCONV_UNROLL
+            for (int m = 0; m < pixels; m++, a += args->in_step) {
+                const VEC x = K(load_up_to)(a, lanes);
+                FASTCONV_PREFETCH(a + 4096 / sizeof(REAL));
+                FASTCONV_UNROLL
+                for (int n = 0; n < columns; n++) sum[m * columns + n] = V(fma)(x, b[n], sum[m * columns + n]);
+            }
+        }
+        K(store_up_to)(out + p * columns, V(add)(start, V(sum_lanes)(sum)), pixels * columns);
+    }
+    return p;
+}
+
 /* One function a width, so that the sums of each live in registers. */
 typedef void K(conv_narrow_fn)(const fastconv_conv_args *);
 static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *given, const int columns) {
@@ -114,8 +148,9 @@ static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *giv
     K(narrow_sums) sums;
     ptrdiff_t p = 0;
     sums.count = 0;
-    sums.done = 0;
     sums.dense = K(narrow_dense)(args);
+    if (columns <= NARROW_EVEN && args->in_step && args->runs == 1 && sums.dense) p = K(conv_narrow_even)(args, columns);
+    sums.done = p * columns;
     FASTCONV_UNROLL
     for (int i = 0; i < LANES; i++) sums.sum[i] = V(zero)();
     for (; p + NARROW_PIXELS(columns) <= args->pixels; p += NARROW_PIXELS(columns))
@@ -147,3 +182,4 @@ static void K(conv_narrow)(const fastconv_conv_args *given) {
     }
 }
 #undef NARROW_PIXELS
+#undef NARROW_EVEN
