@@ -31,8 +31,10 @@ from fastconv.kernel_choice cimport many_vectors
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 
-# Taps across from which on each input has so many products that how it lies does not matter.
-cdef Py_ssize_t MANY_PRODUCTS = 4
+# Taps across up to which the ends of a line of elements take little, and from which on each input has so many products
+# that how it lies does not matter.
+cdef Py_ssize_t FEW_PRODUCTS = 4
+cdef Py_ssize_t MANY_PRODUCTS = 7
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -321,7 +323,7 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     """Channels to the first vector that is aligned; 0 where it does not pay to start there."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1 or plan.columns.taps > MANY_PRODUCTS:
+    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1 or plan.columns.taps >= MANY_PRODUCTS:
         return 0
     # With a stride, a vector more of each pixel costs more than it saves: of what comes from memory, and of dL/dx.
     if not job.rotates and (plan.out_total < many_vectors(plan) or plan.columns.out_step > 1 or (
@@ -365,7 +367,7 @@ cdef void run_depthwise(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    job.rotates = plan.columns.in_step == 1 and plan.columns.out_step == 1 and (
+    job.rotates = plan.columns.in_step == 1 and plan.columns.out_step == 1 and plan.columns.taps <= FEW_PRODUCTS and (
         plan.gathered or x.column_stride == plan.out_total) and (
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
