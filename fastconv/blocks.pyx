@@ -219,11 +219,14 @@ cdef Py_ssize_t point_pixels(
 
 
 cdef bint evenly_spaced(const Plan *plan, const Block *block, const Source *source, const Area *area) noexcept nogil:
-    """Whether the pixels of an area follow one another at the same distance, in the input and in the output."""
+    """Whether the pixels of an area follow one another at the same distance, in the input and in the output.
+
+    Not where that is none in the input, as in a broadcast array: 0 says that every pixel has a pointer.
+    """
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t down = area.end_row - area.row, across = area.end_column - area.column
-    return (
+    return source.column_stride != 0 and (
         (down * block.images == 1 or (source.row_stride == across * source.column_stride
                                       and rows.out_step * columns.out_size == across * columns.out_step))
         and (block.images == 1 or (source.image_stride == down * source.row_stride

@@ -25,28 +25,24 @@ cdef int _default = AUTO
 cdef void *_kept = NULL
 
 
-# What comes before a workspace: a line, so that this one is aligned as well as the whole.
-cdef struct Kept:
-    Py_ssize_t bytes
-    char[56] unused
-
-
 cdef char *take_workspace(Py_ssize_t size) noexcept nogil:
-    """At least `size` bytes, or NULL."""
-    cdef Kept *kept = <Kept *> fastconv_exchange(&_kept, NULL)
-    if kept == NULL or kept.bytes < size:
+    """At least `size` bytes, or NULL; how many there are stands before them."""
+    cdef Py_ssize_t *kept = NULL
+    if size <= FASTCONV_MOST_KEPT:
+        kept = <Py_ssize_t *> fastconv_exchange(&_kept, NULL)
+    if kept == NULL or kept[0] < size:
         free(kept)
-        kept = <Kept *> malloc(size + sizeof(Kept))
+        kept = <Py_ssize_t *> malloc(size + sizeof(Py_ssize_t))
         if kept == NULL:
             return NULL
-        kept.bytes = size
+        kept[0] = size
     return <char *> (kept + 1)
 
 
 cdef void leave_workspace(char *workspace) noexcept nogil:
     """Keep it, in the place of another, or free it."""
-    cdef Kept *kept = <Kept *> workspace - 1
-    free(fastconv_exchange(&_kept, kept) if kept.bytes <= FASTCONV_MOST_KEPT else kept)
+    cdef Py_ssize_t *kept = <Py_ssize_t *> workspace - 1
+    free(fastconv_exchange(&_kept, kept) if kept[0] <= FASTCONV_MOST_KEPT else kept)
 
 
 cdef Algorithm default_algorithm() noexcept nogil:

@@ -3,7 +3,7 @@
 Everything here follows from the geometry, but for what is said of an input's layout, which changes no bit.
 """
 from fastconv._kernels cimport FASTCONV_LATENT_SUMS, caches, fastconv_check_args
-from fastconv.axes cimport ceil_div, reads_everywhere
+from fastconv.axes cimport Axis, ceil_div, reads_everywhere
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
@@ -99,9 +99,11 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     """Whether vectors along the runs waste so much less than vectors along few output channels.
 
     Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.  Where pixels are one
-    run each, a few filters' sums are added up in registers, and the tile is short.
+    run each and follow one another, a few filters' sums are added up in registers, and the tile is short.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
+    cdef const Axis *rows = &plan.rows
+    cdef const Axis *columns = &plan.columns
     if plan.tiled or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
         return False
     # All of K must be packed at once.
@@ -116,7 +118,8 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     length = plan.in_channels
     if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
         length, across = length * across, 1
-    if down * across == 1 and plan.out_channels <= SUMS_IN_REGISTERS:
+    if (plan.out_channels <= SUMS_IN_REGISTERS and plan.groups == rows.taps == columns.taps == 1
+            and rows.in_step == columns.in_step == rows.out_step == columns.out_step == 1):
         return plan.out_channels * (ceil_div(length, lanes) + 4) < 1.35 * length
     return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
             < 0.7 * down * across * length)

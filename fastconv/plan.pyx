@@ -304,8 +304,9 @@ cdef void make_plan(
         # The forward pass has to know the weights first.
         if op != WEIGHT_GRAD and plan.trimmed and plan.groups == source.channel_stride == 1 and (
                 source.column_stride == plan.in_channels):
-            plan.gathered = op == FORWARD
-            plan.gathered_if_infinite = op == FORWARD and plan.packed
+            if op == INPUT_GRAD:
+                plan.gathered = False
+            plan.gathered_if_infinite = plan.gathered and plan.packed
         if op == WEIGHT_GRAD:
             plan.packed = False
             plan.parts = 1

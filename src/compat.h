@@ -85,7 +85,7 @@ static FASTCONV_INLINE void *fastconv_exchange(void **place, void *value) {
 #if defined(__SANITIZE_ADDRESS__)
 #define FASTCONV_MOST_KEPT 0
 #else
-#define FASTCONV_MOST_KEPT (32 << 20)
+#define FASTCONV_MOST_KEPT (64 << 20)
 #endif
 
 #endif

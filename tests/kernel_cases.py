@@ -88,12 +88,13 @@ def conv_cases(table):
     for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
         for pixels in around(table["conv_rows"]):
             yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
-    lanes = table["lanes"]
+    lanes, starts = table["lanes"], itertools.cycle(STARTS)
     for pixels, length in itertools.product(
         range(4 * table["conv_rows"] + 2), (lanes, 2 * lanes + 3)
     ):
-        sizes = case(pixels=pixels, runs=(2, length), start="zero", permute=True)
-        yield from (sizes | case(columns=1), sizes | case(columns=lanes))
+        sizes = case(pixels=pixels, runs=(2, length), permute=True)
+        for columns in (1, lanes):
+            yield sizes | case(columns=columns, start=next(starts))
 
 
 conv_narrow = functools.partial(conv, name="conv_narrow")

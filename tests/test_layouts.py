@@ -161,10 +161,22 @@ def test_size_one_axes_with_odd_strides(api, which):
 @pytest.mark.parametrize("which", PASSES)
 def test_zero_strides(api, which):
     """Broadcast operands, the cheapest way to a constant one."""
-    conv = CONVS[0]
-    a = {k: np.broadcast_to(np.float32(3), v.shape) for k, v in operands(conv).items()}
-    full = {k: v.copy() for k, v in a.items()}
-    assert_same_bits(run(api, which, conv, a), run(api, which, conv, full))
+    for conv in (CONVS[0], Conv((1, 8, 8, 64), (1, 1, 64, 1)), Conv((1, 8, 8, 1), (1, 1, 1, 64))):
+        a = {k: np.broadcast_to(np.float32(3), v.shape) for k, v in operands(conv).items()}
+        full = {k: v.copy() for k, v in a.items()}
+        assert_same_bits(run(api, which, conv, a), run(api, which, conv, full))
+
+
+@pytest.mark.parametrize("which", PASSES)
+def test_the_same_pixel_everywhere(api, which):
+    """As the gradient of a mean has it: dense channels, but no step from pixel to pixel."""
+    for conv in (Conv((2, 6, 7, 64), (1, 1, 64, 1)), Conv((2, 6, 7, 1), (1, 1, 1, 64))):
+        a = operands(conv, floats)
+        same = {
+            k: np.broadcast_to(v[:1, :1, :1], v.shape) if v.ndim == 4 else v for k, v in a.items()
+        }
+        full = {k: v.copy() for k, v in same.items()}
+        assert_same_bits(run(api, which, conv, same), run(api, which, conv, full))
 
 
 @pytest.mark.parametrize("which", PASSES)

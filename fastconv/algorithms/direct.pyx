@@ -2,7 +2,7 @@
 
     for each part of the weights, as many panels as may be packed at once: pack them (in parallel)
         for each block of output pixels (in parallel)
-            gather the input it reads
+            gather the input it reads, unless it can be read in place
             for each phase, group and panel of output channels
                 for each slice of K: pack its weights unless they are packed or read in place
                     for each class of pixels, which read through the same taps: conv kernel
@@ -303,13 +303,13 @@ cdef void run_part(const Plan *plan, Plan *in_place, Job *job) noexcept nogil:
     """Every block, for the output channels of one part of the weights; `in_place` has room for another plan."""
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
     cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
+    job.plan = plan
     if parallel:
         for task in prange(job.first_unit, to_pack, num_threads=plan.threads, schedule="dynamic"):
             pack_unit(job, task)
     else:
         for task in range(job.first_unit, to_pack):
             pack_unit(job, task)
-    job.plan = plan
     if plan.gathered_if_infinite and job.finite:
         in_place[0] = plan[0]
         in_place.gathered = False

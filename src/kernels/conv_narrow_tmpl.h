@@ -115,9 +115,11 @@ static FASTCONV_INLINE ptrdiff_t K(conv_narrow_even)(const fastconv_conv_args *a
     const REAL *in = K(narrow_in)(args, 0) + args->run_offset[0] + args->in_offset, *bias = (const REAL *)args->bias;
     const REAL *w = (const REAL *)args->weights + args->run_k[0] + args->k_offset;
     REAL *out = K(narrow_out)(args, 0) + args->out_offset;
-    const VEC start = V(set1)(bias ? *bias : 0);
     const int pixels = LANES / columns;
+    REAL first[LANES];
     ptrdiff_t p = 0;
+    for (int i = 0; i < LANES; i++) first[i] = bias ? bias[i % columns] : 0;
+    const VEC start = V(load)(first);
     for (; p + pixels <= args->pixels; p += pixels) {
         VEC sum[LANES];
         FASTCONV_UNROLL
@@ -149,7 +151,8 @@ static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *giv
     ptrdiff_t p = 0;
     sums.count = 0;
     sums.dense = K(narrow_dense)(args);
-    if (columns <= NARROW_EVEN && args->in_step && args->runs == 1 && sums.dense) p = K(conv_narrow_even)(args, columns);
+    if (columns <= NARROW_EVEN && args->in_step && args->runs == 1 && args->out_step == columns && !args->accumulate)
+        p = K(conv_narrow_even)(args, columns);
     sums.done = p * columns;
     FASTCONV_UNROLL
     for (int i = 0; i < LANES; i++) sums.sum[i] = V(zero)();
