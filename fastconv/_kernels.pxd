@@ -10,7 +10,7 @@ cdef extern from "cpu.h" nogil:
 
 cdef extern from "kernel_table.h" nogil:
     enum: FASTCONV_F32, FASTCONV_F64
-    enum: FASTCONV_LATENT_SUMS
+    enum: FASTCONV_LATENT_SUMS, FASTCONV_EVEN_COLUMNS
 
     ctypedef struct fastconv_conv_args:
         Py_ssize_t pixels, columns

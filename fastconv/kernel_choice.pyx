@@ -2,14 +2,12 @@
 
 Everything here follows from the geometry, but for what is said of an input's layout, which changes no bit.
 """
-from fastconv._kernels cimport FASTCONV_LATENT_SUMS, caches, fastconv_check_args
+from fastconv._kernels cimport FASTCONV_EVEN_COLUMNS, FASTCONV_LATENT_SUMS, caches, fastconv_check_args
 from fastconv.axes cimport Axis, ceil_div, reads_everywhere
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
 cdef Py_ssize_t FEW_FILTERS = 4
-# Filters whose sums conv_narrow adds up in registers.
-cdef Py_ssize_t SUMS_IN_REGISTERS = 4
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
 # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
@@ -118,7 +116,7 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     length = plan.in_channels
     if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
         length, across = length * across, 1
-    if (plan.out_channels <= SUMS_IN_REGISTERS and plan.groups == rows.taps == columns.taps == 1
+    if (plan.out_channels <= FASTCONV_EVEN_COLUMNS and plan.groups == rows.taps == columns.taps == 1
             and rows.in_step == columns.in_step == rows.out_step == columns.out_step == 1):
         return plan.out_channels * (ceil_div(length, lanes) + 4) < 1.35 * length
     return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
@@ -267,6 +265,7 @@ cdef double along_runs(const Plan *plan, Py_ssize_t run, Py_ssize_t channels) no
     cdef Py_ssize_t vectors = ceil_div(run, plan.kernels.lanes), high = 4 if channels < 4 else 2, threes = 0, left
     cdef Py_ssize_t tiles = ceil_div(channels, min(plan.kernels.grad_rows, SWAPPED_COLUMNS))
     cdef double columns = <double> channels / max(tiles, 1), loads = columns + LINE_COSTS, cost
+    # As GRAD_SWAPPED_THREE has it.
     if columns > 5 and 3 * columns <= plan.kernels.grad_rows * (plan.kernels.grad_panel // plan.kernels.lanes):
         threes = max(vectors - 4 * (vectors % 3 == 1), 0) // 3
     left = vectors - 3 * threes

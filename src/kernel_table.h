@@ -9,6 +9,8 @@
 
 /* Sums that a tile needs so that none waits for the one before: two multiply-adds a cycle, of four cycles each. */
 enum { FASTCONV_LATENT_SUMS = 8 };
+/* Columns up to which conv_narrow has code of its own for pixels that are evenly spaced. */
+enum { FASTCONV_EVEN_COLUMNS = 4 };
 
 /* out[p][n] = (accumulate ? out[p][n] : bias ? bias[n] : 0)
  *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[run_k[r] + l][n] */

@@ -24,6 +24,7 @@ from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 # One call of run_direct, as its tasks see it.
 cdef struct Job:
     const Plan *plan
+    Plan in_place               # the plan where its input need not be gathered
     void (*kernel)(const fastconv_conv_args *) noexcept nogil
     const Tensor *x
     const Tensor *w
@@ -299,8 +300,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     restore_mode(mode)
 
 
-cdef void run_part(const Plan *plan, Plan *in_place, Job *job) noexcept nogil:
-    """Every block, for the output channels of one part of the weights; `in_place` has room for another plan."""
+cdef void run_part(const Plan *plan, Job *job) noexcept nogil:
+    """Every block, for the output channels of one part of the weights."""
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
     cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
     job.plan = plan
@@ -311,9 +312,9 @@ cdef void run_part(const Plan *plan, Plan *in_place, Job *job) noexcept nogil:
         for task in range(job.first_unit, to_pack):
             pack_unit(job, task)
     if plan.gathered_if_infinite and job.finite:
-        in_place[0] = plan[0]
-        in_place.gathered = False
-        job.plan = in_place
+        job.in_place = plan[0]
+        job.in_place.gathered = False
+        job.plan = &job.in_place
     if parallel:
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(job, task, threadid())
@@ -327,7 +328,6 @@ cdef void run_direct(
 ) noexcept nogil:
     """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
     cdef Job job
-    cdef Plan in_place
     cdef Py_ssize_t part
     job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
@@ -339,7 +339,7 @@ cdef void run_direct(
     for part in range(plan.parts):
         job.first_unit = plan.units * part // plan.parts
         job.end_unit = plan.units * (part + 1) // plan.parts
-        run_part(plan, &in_place, &job)
+        run_part(plan, &job)
 
 
 cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept nogil:

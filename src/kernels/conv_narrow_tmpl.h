@@ -5,8 +5,6 @@
 
 /* Pixels of a tile: 8 where their sums are few, so that they outnumber the latency of an FMA. */
 #define NARROW_PIXELS(columns) ((columns) <= CONV_NARROW_COLUMNS / 3 ? 8 : CONV_NARROW_PIXELS)
-/* Columns that are worth code of their own where pixels are evenly spaced. */
-#define NARROW_EVEN (LANES < 4 ? LANES : 4)
 enum { K(narrow_most_pixels) = 8, K(narrow_tile) = CONV_NARROW_PIXELS * CONV_NARROW_COLUMNS };
 
 /* Sums whose lanes are still to be added up: those from element `done` of the output on. */
@@ -151,7 +149,7 @@ static FASTCONV_INLINE void K(conv_narrow_columns)(const fastconv_conv_args *giv
     ptrdiff_t p = 0;
     sums.count = 0;
     sums.dense = K(narrow_dense)(args);
-    if (columns <= NARROW_EVEN && args->in_step && args->runs == 1 && args->out_step == columns && !args->accumulate)
+    if (columns <= LANES && columns <= FASTCONV_EVEN_COLUMNS && args->in_step && args->runs == 1 && args->out_step == columns && !args->accumulate)
         p = K(conv_narrow_even)(args, columns);
     sums.done = p * columns;
     FASTCONV_UNROLL
@@ -185,4 +183,3 @@ static void K(conv_narrow)(const fastconv_conv_args *given) {
     }
 }
 #undef NARROW_PIXELS
-#undef NARROW_EVEN
