@@ -113,9 +113,9 @@ cdef extern from "kernel_table.h" nogil:
         const void *bias
         int *finite
     enum:
-        fastconv_winograd_input6, fastconv_winograd_input4
-        fastconv_winograd_output6, fastconv_winograd_output4
-        fastconv_winograd_output6_grad, fastconv_winograd_output4_grad
+        fastconv_winograd_input6, fastconv_winograd_input5, fastconv_winograd_input4
+        fastconv_winograd_output6, fastconv_winograd_output5, fastconv_winograd_output4
+        fastconv_winograd_output6_grad, fastconv_winograd_output5_grad, fastconv_winograd_output4_grad
         fastconv_winograd_weights_grad
 
     ctypedef struct fastconv_winograd_weights_args:

@@ -3,10 +3,11 @@ from fastconv._kernels cimport fastconv_winograd_args
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport Plan, Prepared, Tensor
 
-# Points of interpolation along an axis: F(4, 3) has six, F(2, 3) the first four of them.
+# Points of interpolation along an axis: F(4, 3) has six, F(3, 3) and F(2, 3) the first five and four of them.
 cdef enum:
     MOST_POINTS = 6
     FEW_POINTS = 4
+    KINDS = 3                       # of tiles along an axis, by how many points they lack
     POINTS = 36                     # of a tile in two dimensions
 
 cdef struct Winograd:
@@ -41,10 +42,10 @@ cdef struct Tile:
     Py_ssize_t image
     Span rows, columns
 
-# The tiles of a block, kind by kind, and where each kind starts.
+# The tiles of a block.
 cdef struct Tiles:
     Tile *tiles
-    Py_ssize_t[5] bounds
+    Py_ssize_t count
 
 # Why a call is not computed by Winograd's algorithm: what cannot be, then what does not pay.
 cdef enum Refusal:
@@ -60,8 +61,6 @@ cdef void make_winograd(
     Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint packing) noexcept nogil
 cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil
-cdef void tiles_of_point(
-    const Tiles *tiles, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
 cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil
 cdef void read_tile(
     const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,

@@ -1,8 +1,9 @@
 """Winograd's algorithm: whether it serves a call, the sizes it works with, and the tiles of the output.
 
-A tile is 4x4 outputs, which read 6x6 inputs, by F(4x4, 3x3).  What an axis has left over, one or two outputs,
-gets a tile of F(2, 3) along it, which has the first four of the six points, so that no product is wasted on
-outputs that are not there.  With a dilation, neighbours in a tile are that far apart.
+A tile is 4x4 outputs, which read 6x6 inputs, by F(4x4, 3x3).  What an axis has left over gets a tile of F(3, 3) or
+F(2, 3) along it, which have the first five or four of the six points, so that no product is wasted on outputs that
+are not there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours
+in a tile are that far apart.
 """
 from fastconv._kernels cimport (
     caches, fastconv_gather_args, fastconv_winograd_input6, fastconv_winograd_output6_grad)
@@ -10,15 +11,18 @@ from fastconv.axes cimport Axis, ceil_div, whole_lines
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_for, useful_threads
 
-# Multiply-adds of vectors that take as long as transforming a vector of a tile, of weights, or of their gradient.
-cdef double TILE_COST = 500
-cdef double WEIGHT_COST = 130
+# Multiply-adds of vectors that take as long as transforming a vector: of one point of a tile, of nine weights, or of
+# their gradient.  What a tile itself costs counts as vectors, too: more where its channels are but a part of a pixel's.
+cdef double POINT_COST = 12
+cdef double TILE_VECTORS = 0.5
+cdef double GROUP_VECTORS = 1
+cdef double WEIGHT_COST = 175
 cdef double GRAD_COST = 300
-cdef double USUAL_BATCH = 4
+cdef double USUAL_BATCH = 8
 # Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
 cdef double WORTH_TRANSFORMING = 0.8
 # ... and how much it may lose where an image is alone.
-cdef double BEARABLE = 1.75
+cdef double BEARABLE = 2.2
 # Bytes of transformed tiles: of a thread's own, and of what threads share, for each of them and in all.
 cdef Py_ssize_t MOST_BYTES = 6 << 20
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
@@ -59,10 +63,15 @@ cdef bint find_span(const Axis *axis, Py_ssize_t index, Span *span) noexcept nog
     cdef Py_ssize_t step = step_of(axis)
     cdef Py_ssize_t tiles = ceil_div(ceil_div(axis.out_size, step), 4)
     cdef Py_ssize_t phase = index // tiles, tile = index % tiles
+    cdef Py_ssize_t outputs = ceil_div(axis.out_size - phase, step), first = 4 * tile
+    span.count = min(outputs - first, 4)
+    if outputs - first == 5:
+        span.count = 3
+    elif tile > 0 and span.count == 1:
+        first, span.count = first - 1, 2
     span.step = step
-    span.first = phase + 4 * tile * step
-    span.count = min(ceil_div(axis.out_size - phase, step) - 4 * tile, 4)
-    span.points = MOST_POINTS if span.count > 2 else FEW_POINTS
+    span.first = phase + first * step
+    span.points = max(span.count + 2, FEW_POINTS)
     span.position = span.first + axis.min_offset
     return span.count > 0
 
@@ -78,8 +87,7 @@ cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
 
 cdef inline Py_ssize_t points_of(Py_ssize_t outputs) noexcept nogil:
     """Points of the tiles of so many outputs in a row."""
-    cdef Py_ssize_t left = outputs % 4
-    return MOST_POINTS * (outputs // 4) + (0 if left == 0 else FEW_POINTS if left <= 2 else MOST_POINTS)
+    return max(outputs + 2 * ceil_div(outputs, 4), FEW_POINTS if outputs > 0 else 0)
 
 
 cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
@@ -96,7 +104,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     the batch as little as on the threads or on where x lies.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
-    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, tiles, transform
+    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -108,9 +116,8 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     direct = 9 * products * plan.rows.extent * plan.columns.extent
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
-    tiles = (
-        weights * points_along(&plan.rows) * points_along(&plan.columns)
-        + TILE_COST * (ceil_div(C, lanes) + ceil_div(O, lanes)) * tiles_along(&plan.rows) * tiles_along(&plan.columns))
+    vectors = ceil_div(C, lanes) + ceil_div(O, lanes) + TILE_VECTORS + (GROUP_VECTORS if plan.groups > 1 else 0)
+    tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows) * points_along(&plan.columns)
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
     if tiles + transform / USUAL_BATCH < WORTH_TRANSFORMING * direct and tiles + transform < BEARABLE * direct:
         return SERVES
@@ -243,7 +250,7 @@ cdef void measure_workspace(Winograd *w) noexcept nogil:
     w.output_bytes = POINTS * w.output_step * size
     w.tile_bytes = whole_lines(w.block_tiles * sizeof(Tile))
     w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
-    w.thread_bytes = w.sums_bytes + w.slice_bytes + w.scratch_bytes + whole_lines(2 * w.block_tiles * sizeof(void *))
+    w.thread_bytes = w.sums_bytes + w.slice_bytes + w.scratch_bytes + whole_lines(2 * KINDS * w.block_tiles * sizeof(void *))
     if not w.shared:
         w.thread_bytes += w.input_bytes + w.output_bytes + w.tile_bytes
     elif plan.op == WEIGHT_GRAD:
@@ -277,13 +284,6 @@ cdef void make_winograd(
     measure_workspace(w)
 
 
-cdef inline Py_ssize_t kind_of(const Tile *tile) noexcept nogil:
-    """Kinds in an order that makes the tiles of every point one stretch: see tiles_of_point."""
-    if tile.rows.points == MOST_POINTS:
-        return 1 if tile.columns.points == MOST_POINTS else 2
-    return 0 if tile.columns.points == MOST_POINTS else 3
-
-
 cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept nogil:
     """The tile of this index, columns fastest, then rows, then images; returns whether it has any output."""
     cdef Py_ssize_t line = index // w.column_tiles
@@ -294,34 +294,10 @@ cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept no
 
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil:
     """The tiles of a block into `found.tiles`."""
-    cdef Py_ssize_t first = w.tiles * block // w.blocks, end = w.tiles * (block + 1) // w.blocks
-    cdef Py_ssize_t kind, index
-    cdef Py_ssize_t[4] place
-    cdef Tile tile
-    for kind in range(5):
-        found.bounds[kind] = 0
-    for index in range(first, end):
-        if find_tile(w, index, &tile):
-            found.bounds[kind_of(&tile) + 1] += 1
-    for kind in range(4):
-        place[kind] = found.bounds[kind]
-        found.bounds[kind + 1] += found.bounds[kind]
-    for index in range(first, end):
-        if find_tile(w, index, &tile):
-            kind = kind_of(&tile)
-            found.tiles[place[kind]] = tile
-            place[kind] += 1
-
-
-cdef void tiles_of_point(
-    const Tiles *tiles, Py_ssize_t row, Py_ssize_t column, Py_ssize_t *first, Py_ssize_t *end,
-) noexcept nogil:
-    """Those tiles of a block that have a point: [first, end)."""
-    first[0], end[0] = tiles.bounds[0], tiles.bounds[4]
-    if row >= FEW_POINTS:           # kinds 1 and 2
-        first[0], end[0] = tiles.bounds[1], tiles.bounds[3]
-    if column >= FEW_POINTS:        # kinds 0 and 1
-        end[0] = tiles.bounds[2]
+    cdef Py_ssize_t index
+    found.count = 0
+    for index in range(w.tiles * block // w.blocks, w.tiles * (block + 1) // w.blocks):
+        found.count += find_tile(w, index, found.tiles + found.count)
 
 
 cdef void gather_tile(
@@ -355,9 +331,9 @@ cdef inline void clip(
 
 
 cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
-    """The matrices that a tile's points need: number `six` along an axis of six points, the next one for four."""
-    args.rows = six + (tile.rows.points == FEW_POINTS)
-    args.columns = six + (tile.columns.points == FEW_POINTS)
+    """The matrices that a tile's points need: number `six` along an axis of six points, the next ones for fewer."""
+    args.rows = six + <int> (MOST_POINTS - tile.rows.points)
+    args.columns = six + <int> (MOST_POINTS - tile.columns.points)
 
 
 cdef void read_tile(

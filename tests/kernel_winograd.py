@@ -10,17 +10,22 @@ from tolerances import POINTS, cook_toom
 def winograd_matrices():
     """The matrices of src/kernels/winograd.def in its order, from those of F(4, 3)."""
     a, g, b = cook_toom(4, 3)
-    order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: the first four points are those of F(2, 3)
+    order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: the first four or five points are those of fewer outputs
     a, g, b = a[:, order], g[order], b[order]
-    few = [0, 1, 2, 3]
-    a2, g2, b2 = cook_toom(2, 3, POINTS[:3])
-    # F(2, 3) uses the weights transformed for six points: the difference goes to its input.
-    scale = g2[:, 0] / np.where(g[few, 0], g[few, 0], 1) + (g[few, 0] == 0)
-    b2 = np.round(b2 * scale[:, None] * 2**12) / 2**12  # exactly what it should be
-    return {
-        "winograd_input6": b, "winograd_input4": b2, "winograd_output6": a, "winograd_output4": a2,
-        "winograd_output6_grad": a.T, "winograd_output4_grad": a2.T, "winograd_weights_grad": g.T,
-    }  # fmt: skip
+    matrices = {"input6": b, "output6": a, "output6_grad": a.T}
+    for points in 5, 4:
+        fewer_a, fewer_g, fewer_b = cook_toom(points - 2, 3, POINTS[: points - 1])
+        order = [0, 1, 2, points - 1, *range(3, points - 1)]
+        fewer_a, fewer_g, fewer_b = fewer_a[:, order], fewer_g[order], fewer_b[order]
+        # The weights are those transformed for six points: the difference goes to the input.
+        scale = fewer_g.sum(axis=1) / g[:points].sum(axis=1)
+        fewer_b = np.round(fewer_b * scale[:, None] * 2**12) / 2**12  # exactly what it should be
+        matrices |= {
+            f"input{points}": fewer_b, f"output{points}": fewer_a, f"output{points}_grad": fewer_a.T,
+        }  # fmt: skip
+    names = [f"{kind}{points}" for kind in ("input", "output") for points in (6, 5, 4)]
+    names += [f"output{points}_grad" for points in (6, 5, 4)]
+    return {f"winograd_{name}": matrices[name] for name in names} | {"winograd_weights_grad": g.T}
 
 
 WINOGRAD = winograd_matrices()
@@ -83,14 +88,15 @@ def winograd_cases(table):
     bias = itertools.cycle((False, True, True))
     pairs = [(name, name) for name in WINOGRAD]
     for kind in ("input{}", "output{}", "output{}_grad"):  # at the ends of an image
-        few, many = (f"winograd_{kind.format(points)}" for points in (4, 6))
-        pairs += [(few, many), (many, few)]
+        names = [f"winograd_{kind.format(points)}" for points in (4, 5, 6)]
+        pairs += itertools.permutations(names, 2)
     sizes = around_vectors(table["lanes"], 6 * table["lanes"])
     for (rows, columns), channels in itertools.product(pairs, sizes):
         yield case(rows=rows, columns=columns, channels=channels, cut=next(cuts), bias=next(bias))
     last = {"channels": table["lanes"] + 1, "cut": (0, 0, 0), "bias": False}
     for place, name in itertools.product(
-        range(0, 36 * (table["lanes"] + 1), 7), ("winograd_output4", "winograd_output6")
+        range(0, 36 * (table["lanes"] + 1), 7),
+        ("winograd_output4", "winograd_output5", "winograd_output6"),
     ):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=name, columns=name, special=special, **last)

@@ -1,6 +1,6 @@
 # Transformed tiles, a thread's own or shared: see transforms.pyx.
 from fastconv.plan cimport Tensor
-from fastconv.tiles cimport Tiles, Winograd
+from fastconv.tiles cimport KINDS, Tiles, Winograd
 
 # One call, as its tasks see it.
 cdef struct Job:
@@ -27,12 +27,17 @@ cdef struct Workspace:
     Tiles block
     char *input                 # [points][tiles][channels], transformed
     char *output                # [points][tiles][panel]: products, or dy transformed
-    const void **inputs         # of each tile
+    # Of each tile that has a point: see tiles_of_point.
+    const void **inputs         # [kinds][tiles]
     const void **outputs
+    Py_ssize_t[KINDS][KINDS] counts
 
 cdef char *open_job(Job *job, const Winograd *w, char *at) noexcept nogil
 cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noexcept nogil
 cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil
+cdef Py_ssize_t tiles_of_point(
+    const Winograd *w, const Workspace *work, Py_ssize_t point, const void ***inputs,
+    const void ***outputs) noexcept nogil
 cdef void transform_tiles(
     const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t channel,
     Py_ssize_t channels, bint of_output) noexcept nogil

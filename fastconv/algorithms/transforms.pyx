@@ -3,7 +3,7 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport fastconv_winograd_args, flush_denormals, restore_mode
 from fastconv.plan cimport WEIGHT_GRAD, Tensor
-from fastconv.tiles cimport MOST_POINTS, Tile, Winograd, find_tiles, read_tile
+from fastconv.tiles cimport FEW_POINTS, KINDS, MOST_POINTS, Tile, Winograd, find_tiles, read_tile
 
 # Tiles that one task transforms for everyone.
 cdef Py_ssize_t CHUNK = 4
@@ -35,14 +35,15 @@ cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noe
     work.output = work.scratch + w.scratch_bytes
     work.input = work.output + (0 if w.shared and w.plan.op == WEIGHT_GRAD else w.output_bytes)
     work.inputs = <const void **> (work.input + (0 if w.shared else w.input_bytes))
-    work.outputs = work.inputs + w.block_tiles
-    work.block.tiles = <Tile *> (work.outputs + w.block_tiles)
+    work.outputs = work.inputs + KINDS * w.block_tiles
+    work.block.tiles = <Tile *> (work.outputs + KINDS * w.block_tiles)
 
 
 cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil:
     """Its tiles, and where each of them is, or is to be, transformed."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t tile, size = w.plan.itemsize
+    cdef Py_ssize_t tile, row, column, end, size = w.plan.itemsize
+    cdef const Tile *at
     if w.shared:
         work.block = job.blocks[block]
         work.input = job.inputs + block * w.input_bytes
@@ -50,9 +51,30 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
             work.output = job.outputs + block * w.output_bytes
     else:
         find_tiles(w, block, &work.block)
-    for tile in range(work.block.bounds[4]):
-        work.inputs[tile] = work.input + tile * w.input_pitch * size
-        work.outputs[tile] = work.output + tile * w.output_pitch * size
+    for column in range(KINDS):
+        end = column * w.block_tiles
+        for row in range(KINDS - 1, -1, -1):
+            for tile in range(work.block.count):
+                at = work.block.tiles + tile
+                if at.rows.points == FEW_POINTS + row and at.columns.points >= FEW_POINTS + column:
+                    work.inputs[end] = work.input + tile * w.input_pitch * size
+                    work.outputs[end] = work.output + tile * w.output_pitch * size
+                    end += 1
+            work.counts[column][row] = end - column * w.block_tiles
+
+
+cdef Py_ssize_t tiles_of_point(
+    const Winograd *w, const Workspace *work, Py_ssize_t point, const void ***inputs, const void ***outputs,
+) noexcept nogil:
+    """Those tiles of a block that have a point; returns how many.
+
+    A list for each kind of columns, those with the most rows first: so the tiles of any point follow one another.
+    """
+    cdef Py_ssize_t row = max(point // MOST_POINTS - FEW_POINTS + 1, 0)
+    cdef Py_ssize_t column = max(point % MOST_POINTS - FEW_POINTS + 1, 0)
+    inputs[0] = work.inputs + column * w.block_tiles
+    outputs[0] = work.outputs + column * w.block_tiles
+    return work.counts[column][row]
 
 
 cdef void transform_tiles(
@@ -62,14 +84,15 @@ cdef void transform_tiles(
     """Transform what the tiles [first, end) read of some channels of x or, `of_output`, their own part of dy."""
     cdef const Winograd *w = job.w
     cdef Py_ssize_t tile, step = w.output_step if of_output else w.input_step
-    cdef const void **to = work.outputs if of_output else work.inputs
+    cdef Py_ssize_t pitch = w.plan.itemsize * (w.output_pitch if of_output else w.input_pitch)
+    cdef char *to = work.output if of_output else work.input
     cdef int unused
     cdef fastconv_winograd_args args
     args.out_row, args.out_column = MOST_POINTS * step, step
     args.bias, args.finite = NULL, &unused
     for tile in range(first, end):
         read_tile(w, work.block.tiles + tile, x, channel, channels, of_output, work.scratch, &args)
-        args.out = <void *> to[tile]
+        args.out = to + tile * pitch
         w.plan.kernels.winograd(&args)
 
 
@@ -81,7 +104,7 @@ cdef void transform_chunk(const Job *job, Py_ssize_t task, Py_ssize_t thread) no
     cdef Workspace work
     open_workspace(job, thread, &work)
     open_block(job, task // chunks, &work)
-    end = min(first + CHUNK, work.block.bounds[4])
+    end = min(first + CHUNK, work.block.count)
     transform_tiles(job, &work, first, end, job.x, 0, w.plan.in_total, False)
     if w.plan.op == WEIGHT_GRAD:
         transform_tiles(job, &work, first, end, job.second, 0, w.plan.out_total, True)

@@ -26,11 +26,11 @@ from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
+    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_shared, transform_tiles)
 from fastconv.axes cimport aligned, even_part
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.tiles cimport (
-    MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, tiles_of_point, unit_start)
+    MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, unit_start)
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
@@ -99,7 +99,8 @@ cdef void multiply(
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t panel = unit % w.panels, start = unit_start(w, panel), size = plan.itemsize
     cdef Py_ssize_t width = unit_start(w, panel + 1) - start, zero = 0
-    cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, begin, end, k
+    cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, k
+    cdef const void **outputs
     cdef Py_ssize_t channel = unit // w.panels * plan.in_channels if w.shared else 0
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
@@ -108,9 +109,8 @@ cdef void multiply(
     args.bias = NULL
     args.permute = spare_shuffles()
     for point in range(POINTS):
-        tiles_of_point(&work.block, point // MOST_POINTS, point % MOST_POINTS, &begin, &end)
-        args.pixels = end - begin
-        args.in_, args.out = work.inputs + begin, <void **> work.outputs + begin
+        args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
+        args.out = <void **> outputs
         args.out_offset = point * w.output_step
         args.weights = weights + size * point * step
         k = 0
@@ -131,7 +131,7 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     args.in_, args.out = work.inputs, <void **> work.outputs
     args.in_offset = unit // w.panels * w.plan.in_channels
     args.in_point, args.out_point = w.input_step, w.output_step
-    args.tiles = work.block.bounds[4]      # whose points of F(2, 3) are fewer: nobody reads the others' sums
+    args.tiles = work.block.count      # where one has fewer points, nobody reads the others' sums
     args.finite = &finite
     w.plan.kernels.winograd_few(&args)
     if not finite:
@@ -168,10 +168,10 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
     args.first_row = args.first_column = 0
     args.bias = job.bias + channel * size if job.bias != NULL else NULL
     args.finite = &finite
-    for index in range(work.block.bounds[4]):
+    for index in range(work.block.count):
         tile = work.block.tiles + index
         choose_matrices(tile, fastconv_winograd_output6, &args)
-        args.in_ = work.outputs[index]
+        args.in_ = work.output + index * w.output_pitch * size
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count
         args.out_row = tile.rows.step * plan.columns.out_size * pixel
@@ -198,7 +198,7 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
         if opened != group and not w.shared:
             opened = group
             transform_tiles(
-                job, &work, 0, work.block.bounds[4], job.x, group * plan.in_channels, plan.in_channels, False)
+                job, &work, 0, work.block.count, job.x, group * plan.in_channels, plan.in_channels, False)
         if w.few:
             multiply_few(job, &work, unit)
         elif w.sliced:

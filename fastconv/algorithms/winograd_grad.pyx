@@ -17,11 +17,11 @@ from fastconv._kernels cimport (
     fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode,
     spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, open_block, open_job, open_workspace, transform_shared, transform_tiles)
+    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_shared, transform_tiles)
 from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
 from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
-from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd, tiles_of_point
+from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd
 
 
 cdef void add_products(
@@ -31,15 +31,14 @@ cdef void add_products(
     """Add a block's products of some channels of x with some of dy to the sums of every point."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t point, first, end, column
+    cdef Py_ssize_t point, column
     cdef fastconv_grad_args args
     args.rows = args.run_length = rows
     args.grad_stride = w.out_range
     args.permute, args.accumulate = spare_shuffles(), accumulate
     for point in range(POINTS):
-        tiles_of_point(&work.block, point // MOST_POINTS, point % MOST_POINTS, &first, &end)
-        args.pixels = end - first
-        args.in_, args.dy = work.inputs + first, work.outputs + first
+        args.pixels = tiles_of_point(
+            w, work, point, <const void ***> &args.in_, <const void ***> &args.dy)
         args.in_offset = point * w.input_step + from_in
         column = 0
         while column < columns:
@@ -93,8 +92,8 @@ cdef void run_unit(
             continue
         if opened[1] != range_in:   # a single block serves all ranges of dy
             opened[1] = range_in
-            transform_tiles(job, work, 0, work.block.bounds[4], job.x, in_x, rows, False)
-        transform_tiles(job, work, 0, work.block.bounds[4], job.second, in_dy, columns, True)
+            transform_tiles(job, work, 0, work.block.count, job.x, in_x, rows, False)
+        transform_tiles(job, work, 0, work.block.count, job.second, in_dy, columns, True)
         add_products(job, work, 0, rows, 0, columns, block > start)
     transform_sums(
         job, work, rows, columns,

@@ -1,9 +1,9 @@
-/* winograd: the transforms of F(4x4, 3x3) and F(2x2, 3x3), and their transposes, which make dL/dW.
+/* winograd: the transforms of F(4, 3), F(3, 3) and F(2, 3), and their transposes, which make dL/dW.
  *
  * Each is a matrix along the rows and one along the columns.  The points of interpolation are 0, 3/4, -3/4, infinity,
  * 3/2 and -3/2: the error is a fifth of that of 0, 1, -1, 2, -2 (docs/accuracy.md), and every constant but those
- * of the weights is exact.  F(2x2, 3x3) has the first four points, and its input is scaled so that the weights
- * transformed for six serve it, too. */
+ * of the weights is exact.  F(3, 3) has the first five points and F(2, 3) the first four, and their input is scaled so
+ * that the weights transformed for six serve them, too. */
 #define POINT_A 0.75
 #define POINT_B 1.5
 #define SQUARE_A (POINT_A * POINT_A)
@@ -26,6 +26,16 @@ static FASTCONV_INLINE void K(winograd_input6)(const VEC *d, VEC *v) {
     v[5] = K(plus)(even_b, -POINT_B, odd_b);
 }
 
+static FASTCONV_INLINE void K(winograd_input5)(const VEC *d, VEC *v) {
+    const VEC even = K(scaled)(SQUARE_A - SQUARE_B, d[2]);
+    v[0] = K(plus)(K(plus)(K(scaled)(SQUARE_A * SQUARE_B, d[0]), -SQUARE_A * POINT_B, d[1]), POINT_B,
+                   K(plus)(d[3], -POINT_B, d[2]));
+    v[1] = K(plus)(even, POINT_A + POINT_B, K(plus)(d[3], -POINT_A * POINT_B, d[1]));
+    v[2] = K(plus)(even, POINT_B - POINT_A, K(plus)(d[3], POINT_A * POINT_B, d[1]));
+    v[3] = K(plus)(K(plus)(d[4], -SQUARE_A, d[2]), -POINT_B, K(plus)(d[3], -SQUARE_A, d[1]));
+    v[4] = K(plus)(K(scaled)(2 * POINT_B, d[3]), -2 * SQUARE_A * POINT_B, d[1]);
+}
+
 static FASTCONV_INLINE void K(winograd_input4)(const VEC *d, VEC *v) {
     const VEC even = K(scaled)(SQUARE_A - SQUARE_B, d[2]);
     v[0] = K(plus)(K(scaled)(SQUARE_A * SQUARE_B, d[0]), -SQUARE_B, d[2]);
@@ -43,6 +53,13 @@ static FASTCONV_INLINE void K(winograd_output6)(const VEC *m, VEC *y) {
     y[3] = K(plus)(K(plus)(m[3], POINT_A * SQUARE_A, odd_a), POINT_B * SQUARE_B, odd_b);
 }
 
+static FASTCONV_INLINE void K(winograd_output5)(const VEC *m, VEC *y) {
+    const VEC even = V(add)(m[1], m[2]);
+    y[0] = V(add)(V(add)(m[0], even), m[4]);
+    y[1] = K(plus)(K(scaled)(POINT_B, m[4]), POINT_A, K(plus)(m[1], -1, m[2]));
+    y[2] = K(plus)(K(plus)(m[3], SQUARE_A, even), SQUARE_B, m[4]);
+}
+
 static FASTCONV_INLINE void K(winograd_output4)(const VEC *m, VEC *y) {
     y[0] = V(add)(m[0], V(add)(m[1], m[2]));
     y[1] = K(plus)(m[3], POINT_A, K(plus)(m[1], -1, m[2]));
@@ -58,6 +75,15 @@ static FASTCONV_INLINE void K(winograd_output6_grad)(const VEC *y, VEC *m) {
     m[3] = y[3];
     m[4] = V(add)(even_b, odd_b);
     m[5] = K(plus)(even_b, -1, odd_b);
+}
+
+static FASTCONV_INLINE void K(winograd_output5_grad)(const VEC *y, VEC *m) {
+    const VEC even = K(plus)(y[0], SQUARE_A, y[2]);
+    m[0] = y[0];
+    m[1] = K(plus)(even, POINT_A, y[1]);
+    m[2] = K(plus)(even, -POINT_A, y[1]);
+    m[3] = y[2];
+    m[4] = K(plus)(K(plus)(y[0], SQUARE_B, y[2]), POINT_B, y[1]);
 }
 
 static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
