@@ -61,7 +61,6 @@ COLD_MODULES = {
         "arrays",
         "call_cost",
         "choice",
-        "compiler",
         "explanation",
         "geometry",
         "packing",

@@ -1,4 +1,4 @@
-"""The table of micro-kernels in use, and a view of all of them for tests and benchmarks."""
+"""The table of micro-kernels in use, a view of all of them for tests and benchmarks, and what compiled them."""
 import os
 import time
 
@@ -8,6 +8,27 @@ _NAMES = ("portable", "avx2", "avx512", "neon")
 cdef extern from "compat.h":
     int fastconv_get_setting(const int *setting) noexcept nogil
     void fastconv_set_setting(int *setting, int value) noexcept nogil
+
+cdef extern from *:
+    """
+    #define FASTCONV_TEXT(number) #number
+    #define FASTCONV_DIGITS(number) FASTCONV_TEXT(number)
+    #if defined(__clang__)
+    #define FASTCONV_COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FASTCONV_COMPILER "GCC " __VERSION__
+    #elif defined(_MSC_FULL_VER)
+    #define FASTCONV_COMPILER "MSVC " FASTCONV_DIGITS(_MSC_FULL_VER)
+    #else
+    #define FASTCONV_COMPILER "unknown"
+    #endif
+    """
+    const char *FASTCONV_COMPILER
+    const unsigned long CYTHON_HEX_VERSION
+
+COMPILER = FASTCONV_COMPILER.decode().strip()
+# One byte each for major, minor and micro; the last is the stage of the release.
+CYTHON = f"{CYTHON_HEX_VERSION >> 24 & 255}.{CYTHON_HEX_VERSION >> 16 & 255}.{CYTHON_HEX_VERSION >> 8 & 255}"
 
 cdef int _isa = 0
 cdef fastconv_caches _caches = fastconv_cpu_caches()

@@ -90,7 +90,7 @@ def get_include() -> str:
 
 
 def _config() -> dict[str, dict[str, Any]]:
-    from fastconv import _kernels, choice, compiler, threads
+    from fastconv import _kernels, choice, threads
 
     asked = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS")
     return {
@@ -101,8 +101,8 @@ def _config() -> dict[str, dict[str, Any]]:
             "system": f"{platform.system()} {platform.machine()}",
         },
         "build": {
-            "compiler": compiler.COMPILER,
-            "Cython": compiler.CYTHON,
+            "compiler": _kernels.COMPILER,
+            "Cython": _kernels.CYTHON,
             "OpenMP": threads.has_openmp(),
         },
         "cpu": {

@@ -63,7 +63,7 @@ class Explanation:
         rows += [("FLOPs", f"{self.flops:,}")]
         rows += [(f"bytes of {name}", f"{size:,}") for name, size in self.bytes.items()]
         rows += [("FLOPs a byte", f"{self.intensity:.1f}"), ("bound by", self.bound)]
-        return "\n".join(f"{name:<30}{value}" for name, value in rows)
+        return "\n".join([f"{name:<30}{value}" for name, value in rows])
 
     __repr__ = __str__
 
@@ -217,7 +217,7 @@ def explain(
         "workspace": 0,
     }
     isa = kernels_for(code).isa.decode()
-    if not all(sizes[name] for name in ("input", "weights", "output")):
+    if not (sizes["input"] and sizes["weights"] and sizes["output"]):
         return Explanation(op, str(computed), isa, "none: an empty sum", {}, {}, 0, sizes, 0.0, "the call itself")
     if op == "input_grad":
         dense(&source, g.out_height, g.out_width, g.out_channels)

@@ -62,9 +62,10 @@ cdef int read_padding(Options *options, object padding) except -1:
             raise ValueError(f'padding must be "valid", "same", an int, a pair or two pairs, got {padding!r}')
         options.padding[:] = [0, 0, 0, 0]
         return 0
-    if isinstance(padding, (tuple, list)) and len(padding) == 2 and any(
-            isinstance(side, (tuple, list)) for side in padding):
-        if not all(isinstance(side, (tuple, list)) and len(side) == 2 for side in padding):
+    # Lists, not generators: those would bring all that Cython has for coroutines, 5 KB of a wheel.
+    nested = [isinstance(side, (tuple, list)) for side in padding] if isinstance(padding, (tuple, list)) else []
+    if len(nested) == 2 and any(nested):
+        if not all([isinstance(side, (tuple, list)) and len(side) == 2 for side in padding]):
             raise ValueError(f"padding must be ((top, bottom), (left, right)) when it is nested, got {padding!r}")
         read_pair(&options.padding[0], padding[0], "padding", 0)
         read_pair(&options.padding[2], padding[1], "padding", 0)

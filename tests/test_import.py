@@ -63,7 +63,7 @@ def test_importing_prints_nothing_and_starts_no_thread():
 )
 def test_a_python_without_a_gil_does_not_switch_it_on():
     """As it does, with a warning, for a module that does not say that it can do without."""
-    code = "import sys, fastconv, fastconv.compiler; print(sys._is_gil_enabled())"
+    code = "import sys, fastconv, fastconv._kernels; print(sys._is_gil_enabled())"
     assert run_python(code, PYTHON_GIL=None) == "False\n"
 
 
