@@ -10,7 +10,7 @@ from tolerances import POINTS, cook_toom
 def winograd_matrices():
     """The matrices of src/kernels/winograd.def in its order, from those of F(4, 3)."""
     a, g, b = cook_toom(4, 3)
-    order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: the first four or five points are those of fewer outputs
+    order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: those for fewer outputs go first
     a, g, b = a[:, order], g[order], b[order]
     matrices = {"input6": b, "output6": a, "output6_grad": a.T}
     for points in 5, 4:
@@ -20,9 +20,9 @@ def winograd_matrices():
         # The weights are those transformed for six points: the difference goes to the input.
         scale = fewer_g.sum(axis=1) / g[:points].sum(axis=1)
         fewer_b = np.round(fewer_b * scale[:, None] * 2**12) / 2**12  # exactly what it should be
-        matrices |= {
-            f"input{points}": fewer_b, f"output{points}": fewer_a, f"output{points}_grad": fewer_a.T,
-        }  # fmt: skip
+        matrices[f"input{points}"] = fewer_b
+        matrices[f"output{points}"] = fewer_a
+        matrices[f"output{points}_grad"] = fewer_a.T
     names = [f"{kind}{points}" for kind in ("input", "output") for points in (6, 5, 4)]
     names += [f"output{points}_grad" for points in (6, 5, 4)]
     return {f"winograd_{name}": matrices[name] for name in names} | {"winograd_weights_grad": g.T}
