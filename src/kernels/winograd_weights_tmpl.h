@@ -89,6 +89,9 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     for (ptrdiff_t k = 0; k < args->rows; k++)
         for (ptrdiff_t n = 0; n < whole; n += LANES) {
             K(winograd_open)(args, k, 1, n, room, &square);
+            /* The next row of K may be a page further, which hardware does not foresee. */
+            for (int tap = 0; tap < 9; tap++)
+                FASTCONV_PREFETCH(square.at + tap / 3 * args->tap_row + tap % 3 * args->tap_column + args->row_stride);
             check = K(winograd_write)(args, &square, 0, k, n, check);
         }
     for (ptrdiff_t n = whole; n < args->columns; n += LANES)
