@@ -27,6 +27,7 @@ cdef struct Winograd:
     const Prepared *prepared        # the weights as they are needed, or NULL
     bint sliced                     # each slice of the weights is transformed where it is used
     bint few                        # ... or even each weight, since there are few tiles
+    bint gradual                    # a block's products grow slice by slice of K, for all panels of a share together
     # dL/dW: ranges of channels.
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
     Py_ssize_t units, shares, tasks     # panels or ranges of all groups

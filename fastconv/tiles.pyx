@@ -40,6 +40,11 @@ cdef Py_ssize_t PARTIAL_BYTES = 2 << 20
 cdef Py_ssize_t PART_BYTES = 10 << 20
 # Rows of K whose weights one task transforms.
 cdef Py_ssize_t SLICE = 32
+# Where K is so long that fewer register tiles than these fit a block: rows of K at a time, and panels whose products
+# grow together.
+cdef Py_ssize_t GRADUAL_ROWS = 3
+cdef Py_ssize_t GRADUAL_SLICE = 128
+cdef Py_ssize_t GRADUAL_PANELS = 8
 
 
 cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
@@ -156,15 +161,22 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     w.shares = plan.groups * w.panels
 
 
+cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
+    """Tiles of a block whose transforms stay near, for all of K and a panel.
+
+    They are written and read once for each panel: they may well exceed L2, where L3 follows.
+    """
+    return caches().l2 * 3 // 2 // (
+        POINTS * (odd_lines(w.plan, w.plan.in_channels) + w.panel) * w.plan.itemsize)
+
+
 cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
     """Forward and dL/dx: every thread takes blocks of tiles; transformed weights are shared, a part at a time."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most, tile
     w.input_pitch = odd_lines(plan, plan.in_channels)
     tile = POINTS * (w.input_pitch + w.panel) * size
-    # What is transformed is written and read once for each panel: it may well exceed L2, where L3 follows.
-    most = caches().l2 * 3 // 2 // tile // rows * rows
-    most = min(max(most, 2 * rows), MOST_TILES, max(MOST_BYTES // tile, 1))
+    most = min(max(resident_tiles(w) // rows * rows, 2 * rows), MOST_TILES, max(MOST_BYTES // tile, 1))
     if w.threads > 1:
         most = max(min(most, ceil_div(w.tiles, w.threads)), rows)
     w.blocks = ceil_div(w.tiles, most)
@@ -177,6 +189,24 @@ cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
     w.shares = choose_shares(w.blocks, w.units // w.parts, w.threads)
 
 
+cdef void grow_tiles(Winograd *w) noexcept nogil:
+    """Forward and dL/dx with a long K: a thread's block grows by slices of K, each transformed once for all panels.
+
+    Whole tiles would be so large that few fit a block, and weights would be read too often.
+    """
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, share
+    w.gradual, w.sliced = True, w.prepared == NULL
+    w.slice = GRADUAL_SLICE
+    w.input_pitch = odd_lines(plan, w.slice)
+    share = ceil_div(w.panels, ceil_div(w.panels, GRADUAL_PANELS))
+    w.output_pitch = odd_lines(plan, share * w.panel)
+    w.blocks = ceil_div(w.tiles, max(min(
+        MOST_BYTES // (POINTS * (w.input_pitch + w.output_pitch) * size), MOST_TILES) // rows, 1) * rows)
+    w.shares = plan.groups * max(
+        ceil_div(w.panels, share), choose_shares(w.blocks * plan.groups, w.panels, w.threads))
+
+
 cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     """Forward and dL/dx: what is cut into panels and blocks, and what of it is shared."""
     cdef const Plan *plan = w.plan
@@ -187,10 +217,12 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     w.units = plan.groups * w.panels
     w.weights_step = odd_lines(plan, plan.in_channels * w.panel)
     w.unit_elements = POINTS * w.weights_step
-    if not w.shared:
+    w.output_pitch = w.panel
+    if not w.shared and not packing and resident_tiles(w) < GRADUAL_ROWS * plan.kernels.conv_rows:
+        grow_tiles(w)
+    elif not w.shared:
         divide_tiles(w, packing or w.prepared != NULL)
     w.block_tiles = ceil_div(w.tiles, w.blocks)
-    w.output_pitch = w.panel
     w.slices = ceil_div(plan.in_channels, w.slice)
     w.tasks = w.blocks * w.shares
     w.flag_bytes = whole_lines(plan.images * sizeof(int))
@@ -250,7 +282,8 @@ cdef void measure_workspace(Winograd *w) noexcept nogil:
     w.output_bytes = POINTS * w.output_step * size
     w.tile_bytes = whole_lines(w.block_tiles * sizeof(Tile))
     w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
-    w.thread_bytes = w.sums_bytes + w.slice_bytes + w.scratch_bytes + whole_lines(2 * KINDS * w.block_tiles * sizeof(void *))
+    w.thread_bytes = (w.sums_bytes + w.slice_bytes + w.scratch_bytes
+                      + whole_lines(2 * KINDS * w.block_tiles * sizeof(void *)))
     if not w.shared:
         w.thread_bytes += w.input_bytes + w.output_bytes + w.tile_bytes
     elif plan.op == WEIGHT_GRAD:
@@ -274,7 +307,7 @@ cdef void make_winograd(
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
     w.pieces = w.parts = 1
-    w.shared = w.sliced = w.few = False
+    w.shared = w.sliced = w.few = w.gradual = False
     w.partial_bytes = w.weights_bytes = w.slice_bytes = w.sums_bytes = w.flag_bytes = w.shared_bytes = 0
     if plan.op == WEIGHT_GRAD:
         size_sums(w)

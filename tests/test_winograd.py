@@ -24,11 +24,12 @@ from tolerances import assert_close
 import fastconv
 from fastconv import reference
 
-LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of them
+LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of them and of K
     Conv((3, 41, 43, 24), (3, 3, 24, 40), padding=1),
     Conv((1, 7, 9, 130), (3, 3, 130, 150), padding=1),
     Conv((2, 26, 30, 300), (3, 3, 300, 280), padding=1),
     Conv((2, 35, 33, 36), (3, 3, 12, 60), padding=2, dilation=2, groups=3),
+    Conv((5, 13, 15, 1100), (3, 3, 1100, 70), padding=1),
 ]
 
 
@@ -59,7 +60,7 @@ def test_within_the_tolerance(conv, dtype):
 
 
 def test_every_way_an_image_ends():
-    """Tiles of 4 and of 2 outputs along both axes, whole and cut."""
+    """Tiles of 4, 3 and 2 outputs along both axes, whole and cut."""
     for height, width in itertools.product(range(1, 11), repeat=2):
         check(Conv((2, height + 2, width + 2, 5), (3, 3, 5, 6)))
 

@@ -26,7 +26,8 @@ cdef struct Workspace:
     char *scratch               # a tile whose channels were not dense
     Tiles block
     char *input                 # [points][tiles][channels], transformed
-    char *output                # [points][tiles][panel]: products, or dy transformed
+    char *output                # [points][tiles][panels]: products, or dy transformed
+    Py_ssize_t first_column     # of the panels there
     # Of each tile that has a point: see tiles_of_point.
     const void **inputs         # [kinds][tiles]
     const void **outputs

@@ -9,7 +9,15 @@ The forward pass, and dL/dx, which is the same with the kernel turned.  Where ti
                 for each of the 36 points: conv kernel, tiles times channels by channels times panel
                 transform the products: 4x4 outputs
 
-Where they are few, the weights are larger than the tiles, and what is shared changes places:
+Where K is so long that a block would have few tiles, the products of a block grow by slices of it:
+
+    for each block of tiles and share of the panels (in parallel)
+        for each slice of K
+            transform the input
+            for each panel: transform its weights, for each of the points: conv kernel
+        transform the products
+
+Where tiles are few, the weights are larger than they are, and what is shared changes places:
 
     transform the input of every tile (in parallel)
     for each panel (in parallel)
@@ -94,14 +102,17 @@ cdef void multiply(
     const Job *job, const Workspace *work, Py_ssize_t unit, const char *weights, Py_ssize_t step, Py_ssize_t first,
     Py_ssize_t rows,
 ) noexcept nogil:
-    """The products of every point for one panel and some rows of K, from `first` on; `weights` holds those."""
+    """The products of every point for one panel and some rows of K, from `first` on; `weights` holds those.
+
+    So does the transformed input, if it grows gradually.
+    """
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t panel = unit % w.panels, start = unit_start(w, panel), size = plan.itemsize
     cdef Py_ssize_t width = unit_start(w, panel + 1) - start, zero = 0
     cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, k
     cdef const void **outputs
-    cdef Py_ssize_t channel = unit // w.panels * plan.in_channels if w.shared else 0
+    cdef Py_ssize_t channel = unit // w.panels * plan.in_channels if w.shared else -first if w.gradual else 0
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
     args.runs, args.run_offset, args.run_k = 1, &zero, &zero
@@ -111,7 +122,7 @@ cdef void multiply(
     for point in range(POINTS):
         args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
         args.out = <void **> outputs
-        args.out_offset = point * w.output_step
+        args.out_offset = point * w.output_step + start - work.first_column
         args.weights = weights + size * point * step
         k = 0
         while k < rows:
@@ -171,7 +182,7 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
     for index in range(work.block.count):
         tile = work.block.tiles + index
         choose_matrices(tile, fastconv_winograd_output6, &args)
-        args.in_ = work.output + index * w.output_pitch * size
+        args.in_ = work.output + size * (index * w.output_pitch + start - work.first_column)
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count
         args.out_row = tile.rows.step * plan.columns.out_size * pixel
@@ -184,29 +195,69 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
             fastconv_set_setting(job.image_finite + tile.image, False)
 
 
+cdef void grow_products(
+    Job *job, const Workspace *work, Py_ssize_t first_unit, Py_ssize_t end_unit,
+) noexcept nogil:
+    """The products of some panels of one group, slice by slice of K."""
+    cdef const Winograd *w = job.w
+    cdef Py_ssize_t first = 0, C = w.plan.in_channels, size = w.plan.itemsize, rows, unit, width, step
+    cdef int finite = True
+    cdef char *weights
+    while first < C:
+        rows = min(w.slice, C - first)
+        transform_tiles(
+            job, work, 0, work.block.count, job.x, first_unit // w.panels * C + first, rows, False)
+        for unit in range(first_unit, end_unit):
+            width = unit_start(w, unit % w.panels + 1) - unit_start(w, unit % w.panels)
+            if w.sliced:
+                weights, step = work.weights, odd_lines(w.plan, rows * width)
+                transform_weights(job, unit, first, rows, weights, step, &finite)
+            else:
+                weights, step = job.weights + size * (unit * w.unit_elements + first * width), w.weights_step
+            multiply(job, work, unit, weights, step, first, rows)
+        first += rows
+    if not finite:
+        fastconv_set_setting(&job.finite, False)
+
+
+cdef void run_unit(Job *job, Workspace *work, Py_ssize_t unit) noexcept nogil:
+    """The outputs of a block for one panel, from transformed tiles."""
+    cdef const Winograd *w = job.w
+    work.first_column = unit_start(w, unit % w.panels)
+    if w.few:
+        multiply_few(job, work, unit)
+    elif w.sliced:
+        multiply_slices(job, work, unit)
+    else:
+        multiply(job, work, unit, job.weights + w.plan.itemsize * (unit - job.first_unit) * w.unit_elements,
+                 w.weights_step, 0, w.plan.in_channels)
+    transform_products(job, work, unit)
+
+
 cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One block, or the share of its panels that falls to this task."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t share = task % w.shares, units = job.end_unit - job.first_unit, unit, group, opened = -1
+    cdef Py_ssize_t first = job.first_unit + units * share // w.shares
+    cdef Py_ssize_t end = job.first_unit + units * (share + 1) // w.shares
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     open_workspace(job, thread, &work)
     open_block(job, task // w.shares, &work)
-    for unit in range(job.first_unit + units * share // w.shares, job.first_unit + units * (share + 1) // w.shares):
-        group = unit // w.panels
-        if opened != group and not w.shared:
-            opened = group
-            transform_tiles(
-                job, &work, 0, work.block.count, job.x, group * plan.in_channels, plan.in_channels, False)
-        if w.few:
-            multiply_few(job, &work, unit)
-        elif w.sliced:
-            multiply_slices(job, &work, unit)
-        else:
-            multiply(job, &work, unit, job.weights + plan.itemsize * (unit - job.first_unit) * w.unit_elements,
-                     w.weights_step, 0, plan.in_channels)
-        transform_products(job, &work, unit)
+    if w.gradual:
+        work.first_column = unit_start(w, first % w.panels)
+        grow_products(job, &work, first, end)
+        for unit in range(first, end):
+            transform_products(job, &work, unit)
+    else:
+        for unit in range(first, end):
+            group = unit // w.panels
+            if opened != group and not w.shared:
+                opened = group
+                transform_tiles(
+                    job, &work, 0, work.block.count, job.x, group * plan.in_channels, plan.in_channels, False)
+            run_unit(job, &work, unit)
     restore_mode(mode)
 
 
