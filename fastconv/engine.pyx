@@ -156,7 +156,7 @@ cdef int compute_tiles(const Call *call, const Winograd *w, char *workspace) noe
 
 
 cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept nogil:
-    """As execute; unless `may_clip`, dL/dW multiplies dy with padding."""
+    """As execute; unless `may_clip`, weights and dy are multiplied with padding, too."""
     # Small calls stay off the heap.
     cdef Py_ssize_t[128] few_entries
     cdef char[4096] little_space
@@ -166,6 +166,7 @@ cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept 
     cdef Plan plan
     cdef Winograd w
     cdef Refusal refusal
+    cdef bint right = True
     cdef int failed = 0
     if axis_entries(call.g) > 128:
         entries = <Py_ssize_t *> malloc(axis_entries(call.g) * sizeof(Py_ssize_t))
@@ -185,15 +186,16 @@ cdef int compute(const Call *call, Algorithm algorithm, bint may_clip) noexcept 
     elif plan.depthwise:
         run_depthwise(&plan, call.first, call.second, call.bias, call.out, workspace)
     else:
-        run_direct(&plan, call.first, call.second, call.bias, call.out, workspace)
+        right = run_direct(&plan, call.first, call.second, call.bias, call.out, workspace)
     if workspace != little_space and workspace != NULL:
         leave_workspace(workspace)
     if entries != few_entries:
         free(entries)
     # Padding was left out although dy may not be finite: every element of dy has met an element of x, so a NaN or
     # an infinity among them shows in the result, and padding must meet it after all.
-    if (failed == 0 and refusal != SERVES and call.op == WEIGHT_GRAD and plan.clipped
-            and not is_finite(&plan, call.out)):
+    if failed == 0 and refusal != SERVES and call.op == WEIGHT_GRAD and plan.clipped:
+        right = is_finite(&plan, call.out)
+    if not right:
         return compute(call, DIRECT, False)
     return failed
 

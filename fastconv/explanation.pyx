@@ -129,8 +129,7 @@ cdef dict blocking_of(const Plan *plan):
                           + (f" x {plan.rows.phases * plan.columns.phases} phases" if plan.op == INPUT_GRAD else ""),
         "blocks": plan.blocks,
         "input": (
-            "read in place" if not plan.gathered or plan.gathered_if_infinite
-            else "gathered into scratch, padded and dense"),
+            "gathered into scratch, padded and dense" if plan.gathered else "read in place"),
     }
     if plan.trimmed or plan.clipped:
         found["padding"] = "left out of the sums"

@@ -214,6 +214,8 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     missing = 1 - (1 - plan.rows.missing) * (1 - plan.columns.missing)
     if plan.op == WEIGHT_GRAD and may_clip and plan.in_channels >= 32 and missing > 0.05 + 4.0 / plan.in_channels:
         plan.trimmed = plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
+        if plan.trimmed and not needs_gaps(plan):
+            plan.gathered = source.channel_stride != 1
     plan.narrow = choose_narrow(plan) or choose_dot(plan)
     plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
         not choose_dot(plan))

@@ -42,7 +42,7 @@ cdef struct Plan:
     Py_ssize_t block_pixels         # most pixels that one phase has in a block
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
-    bint gathered_if_infinite       # gathered, but read in place if the packed weights turn out to be finite
+    bint finite_only                # forward: padding is left out and not there, which is wrong for weights not finite
     Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
     bint clipped                    # depthwise, weight_grad: taps outside the input are left out, not multiplied
     bint merged                     # the taps of a kernel row are one run

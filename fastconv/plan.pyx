@@ -13,6 +13,7 @@ from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
 
 cdef Py_ssize_t FEW_PIXELS = 128
+cdef Py_ssize_t MANY_PIXELS = 4096
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
@@ -20,6 +21,8 @@ cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
 cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
+# ... and where padding is left out, so that input is gathered only if its channels are apart.
+cdef Py_ssize_t GRAD_TRIMMED = 4 << 20
 # Bytes of all its pieces that cost next to nothing, of those that many threads may need, and units that keep them busy.
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PARTIALS = 4 << 20
@@ -84,10 +87,14 @@ cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil:
     return plan.vectors * panel // plan.panels * plan.kernels.lanes
 
 
+cdef inline Py_ssize_t depth(const Plan *plan) noexcept nogil:
+    """Length of K, over all phases."""
+    return plan.rows.taps * plan.columns.taps * plan.in_channels
+
+
 cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil:
     """Of all panels, packed."""
-    return plan.units * whole_lines(
-        plan.rows.taps * plan.columns.taps * plan.in_channels * plan.panel * plan.itemsize)
+    return plan.units * whole_lines(depth(plan) * plan.panel * plan.itemsize)
 
 
 cdef const Prepared *prepared_for(const Plan *plan, const Tensor *weights) noexcept nogil:
@@ -110,10 +117,8 @@ cdef void use_prepared(Plan *plan, const Tensor *weights) noexcept nogil:
         plan.packed_bytes = 0
 
 
-cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) noexcept nogil:
-    cdef Py_ssize_t lanes = plan.kernels.lanes
-    cdef Py_ssize_t K = plan.rows.taps * plan.columns.taps * plan.in_channels, unit_bytes
-    cdef Py_ssize_t most = MOST_PACKED // plan.itemsize
+cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
+    cdef Py_ssize_t lanes = plan.kernels.lanes, most = MOST_PACKED // plan.itemsize, K = depth(plan)
     plan.vectors = ceil_div(plan.out_channels, lanes)
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
@@ -124,8 +129,26 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
         plan.panels = ceil_div(plan.out_channels, most)
         plan.panel = ceil_div(ceil_div(plan.out_channels, plan.panels), lanes) * lanes
         plan.depth_block = max(K, 1)
-    if plan.op != WEIGHT_GRAD:
-        plan.trimmed = choose_trimmed(plan, K) or choose_dot(plan)
+
+
+cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noexcept nogil:
+    """Forward and dL/dx: whether padding is left out to the left and right, too, and so need not be there.
+
+    In the forward pass that is right only where weights are finite, which shows when they are packed; dL/dx has no
+    padding to multiply.
+    """
+    if plan.op == FORWARD and not may_clip:
+        return
+    plan.trimmed = choose_trimmed(plan, depth(plan)) or choose_dot(plan)
+    if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
+        plan.finite_only = plan.gathered and plan.op == FORWARD
+        plan.gathered = False
+
+
+cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
+    """Forward and dL/dx: whether weights are packed, and when."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    cdef Py_ssize_t unit_bytes = whole_lines(depth(plan) * plan.panel * plan.itemsize)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
     plan.weights_in_place = (
         plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
@@ -139,7 +162,6 @@ cdef void choose_panels(Plan *plan, const Tensor *weights, Py_ssize_t widest) no
     # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
-    unit_bytes = whole_lines(K * plan.panel * plan.itemsize)
     plan.packed = not plan.weights_in_place and not choose_dot(plan) and (
         unit_bytes <= MOST_PACKED if plan.blocks > 1 else plan.units * unit_bytes <= caches().l1 // 2)
     plan.parts = 1
@@ -222,7 +244,7 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
 
 cdef void measure_workspace(Plan *plan) noexcept nogil:
     cdef Py_ssize_t pointer = sizeof(void *), columns
-    cdef Py_ssize_t slice_rows = min(plan.depth_block, plan.rows.taps * plan.columns.taps * plan.in_channels)
+    cdef Py_ssize_t slice_rows = min(plan.depth_block, depth(plan))
     plan.scratch_bytes = 0
     if plan.gathered:
         plan.scratch_bytes = whole_lines(plan.block_images * plan.image_pitch * plan.itemsize)
@@ -268,12 +290,18 @@ cdef void make_plan(
               g.dilation_height, axis_memory)
     make_axis(&plan.columns, op == INPUT_GRAD, g.in_width, g.out_width, g.kernel_width, g.stride_width, g.pad_left,
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
-    plan.gathered_if_infinite = False
+    plan.finite_only = False
     choose_pass(plan, weights, tiled)
     choose_source(plan, source, weights, may_clip)
+    if not plan.depthwise:
+        choose_panels(plan, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
+        if op != WEIGHT_GRAD:
+            leave_padding_out(plan, source, may_clip)
     if op == WEIGHT_GRAD:
-        pixels, scratch = GRAD_PIXELS, GRAD_SCRATCH
-    elif threads > 1:           # a block for every thread, as long as it fills some tiles
+        pixels, scratch = GRAD_PIXELS, GRAD_TRIMMED if plan.trimmed else GRAD_SCRATCH
+    elif not plan.gathered and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
+        pixels = MANY_PIXELS    # each block packs its weights
+    if threads > 1 and op != WEIGHT_GRAD:   # a block for every thread, as long as it fills some tiles
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
@@ -284,33 +312,23 @@ cdef void make_plan(
             pixels = max(min(pixels, caches().l2 // 4 // (
                 plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)
     choose_blocks(plan, pixels, scratch)
+    plan.prepared = NULL
+    plan.packed = plan.weights_in_place = False
+    plan.parts = 1
+    plan.packed_bytes = 0
     if plan.depthwise:
-        plan.prepared = NULL
         plan.panels = 1
         plan.vectors = ceil_div(plan.out_channels * plan.repeat, kernels.lanes)
         plan.panel = plan.vectors * kernels.lanes
-        plan.packed = plan.weights_in_place = False
-        plan.parts = 1
         plan.depth_block = 0
-        plan.packed_bytes = 0
         choose_strips(plan)
         if op != WEIGHT_GRAD:   # twice, once with its channels rotated, the bias, and a vector that a pack may overrun
             plan.packed_bytes = whole_lines(
                 (2 * plan.rows.taps * plan.columns.taps * plan.group * (plan.multiplier if op == INPUT_GRAD else 1) + 1)
                 * plan.panel * plan.itemsize + kernels.lanes * plan.itemsize)
+    elif op == WEIGHT_GRAD:
+        choose_vectors(plan)
     else:
-        choose_panels(plan, weights, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
-        # Where no pixel reads any padding, there is no need for any; in dL/dx, whatever the weights.
-        # The forward pass has to know the weights first.
-        if op != WEIGHT_GRAD and plan.trimmed and plan.groups == source.channel_stride == 1 and (
-                source.column_stride == plan.in_channels):
-            if op == INPUT_GRAD:
-                plan.gathered = False
-            plan.gathered_if_infinite = plan.gathered and plan.packed
-        if op == WEIGHT_GRAD:
-            plan.packed = False
-            plan.parts = 1
-            plan.packed_bytes = 0
-            choose_vectors(plan)
+        choose_packing(plan, weights)
     choose_tasks(plan, threads)
     measure_workspace(plan)

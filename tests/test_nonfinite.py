@@ -48,10 +48,11 @@ def test_exactly_where_the_reference_has_them(conv, count):
             assert_same(got, run(reference, which, conv, a))
 
 
-# Read in place, without their padding, where weights are finite; packed at once, and in two parts.
+# Read in place, without padding, where weights are finite: packed at once, in parts, and in slices.
 READ_IN_PLACE = [
     Conv((2, 28, 30, 16), (3, 3, 16, 32), padding=1),
     Conv((3, 15, 14, 280), (3, 3, 280, 560), padding=1, stride=(1, 2)),
+    Conv((1, 9, 9, 2048), (3, 3, 2048, 65), padding=4, dilation=4),
 ]
 
 

@@ -20,11 +20,13 @@ from fastconv.blocks cimport (
     open_workspace, source_group, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
+cdef extern from "compat.h":
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
+
 
 # One call of run_direct, as its tasks see it.
 cdef struct Job:
     const Plan *plan
-    Plan in_place               # the plan where its input need not be gathered
     void (*kernel)(const fastconv_conv_args *) noexcept nogil
     const Tensor *x
     const Tensor *w
@@ -210,7 +212,7 @@ cdef void finish_classes(
 
 
 cdef void run_panel(
-    const Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t unit,
+    Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t unit,
 ) noexcept nogil:
     """All of K for one panel of one group, over every pixel of the phase."""
     cdef const Plan *plan = job.plan
@@ -247,8 +249,10 @@ cdef void run_panel(
             else:
                 first_k = run * length + at
                 pack_slice(job, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
+            if not finite:
+                fastconv_set_setting(&job.finite, False)
         run_slice(job, phase, work, classes, &args, run, first_k, group * source_group(plan),
-                  finite or plan.op == INPUT_GRAD)
+                  finite or plan.finite_only or plan.op == INPUT_GRAD)
         at += part
         if at == length:
             at = 0
@@ -266,7 +270,7 @@ cdef void find_weights(const Job *job, const Phase *phase, const Workspace *work
             + plan.columns.tap_index[phase.first_column + run % phase.columns] * job.w.row_stride)
 
 
-cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
+cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One block, or the share of its panels that falls to this task."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t share = task % plan.shares, units = job.end_unit - job.first_unit
@@ -300,21 +304,19 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     restore_mode(mode)
 
 
-cdef void run_part(const Plan *plan, Job *job) noexcept nogil:
+cdef void run_part(Job *job) noexcept nogil:
     """Every block, for the output channels of one part of the weights."""
+    cdef const Plan *plan = job.plan
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
     cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
-    job.plan = plan
     if parallel:
         for task in prange(job.first_unit, to_pack, num_threads=plan.threads, schedule="dynamic"):
             pack_unit(job, task)
     else:
         for task in range(job.first_unit, to_pack):
             pack_unit(job, task)
-    if plan.gathered_if_infinite and job.finite:
-        job.in_place = plan[0]
-        job.in_place.gathered = False
-        job.plan = &job.in_place
+    if plan.finite_only and not job.finite:
+        return
     if parallel:
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(job, task, threadid())
@@ -323,10 +325,13 @@ cdef void run_part(const Plan *plan, Job *job) noexcept nogil:
             run_task(job, task, 0)
 
 
-cdef void run_direct(
+cdef bint run_direct(
     const Plan *plan, const Tensor *x, const Tensor *w, const char *bias, char *out, char *workspace,
 ) noexcept nogil:
-    """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes."""
+    """Run a FORWARD or INPUT_GRAD plan; `workspace` has plan.workspace_bytes.
+
+    Returns False if the result is wrong, since the plan is for finite weights and some are not.
+    """
     cdef Job job
     cdef Py_ssize_t part
     job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
@@ -339,7 +344,8 @@ cdef void run_direct(
     for part in range(plan.parts):
         job.first_unit = plan.units * part // plan.parts
         job.end_unit = plan.units * (part + 1) // plan.parts
-        run_part(plan, &job)
+        run_part(&job)
+    return job.finite or not plan.finite_only
 
 
 cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept nogil:

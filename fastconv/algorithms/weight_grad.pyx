@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
-    flush_denormals, restore_mode, spare_shuffles)
+    caches, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport Axis, aligned, same_taps
 from fastconv.blocks cimport (
     Area, Block, Phase, Source, Workspace, find_runs, gather_block, locate_block, open_phase, open_workspace,
@@ -323,13 +323,20 @@ cdef void run_depthwise_block(
             row = next_row
 
 
+cdef Py_ssize_t units_at_once(const Plan *plan, Py_ssize_t units) noexcept nogil:
+    """How many units go over all blocks before the others do: one, whose sums stay in L2, where all are too many."""
+    cdef Py_ssize_t taps = plan.columns.taps * (plan.rows.taps if plan.joined else 1)
+    cdef bint many = units * taps * plan.in_channels * plan.panel * plan.itemsize > caches().l2
+    return 1 if many and not plan.gathered and not plan.depthwise else max(units, 1)
+
+
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One share of the units, over every block of one piece."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t share = task % plan.shares, piece = task // plan.shares
     cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
     cdef Py_ssize_t start = plan.blocks * piece // plan.pieces, stop = plan.blocks * (piece + 1) // plan.pieces
-    cdef Py_ssize_t index, pixels, width = plan.out_total
+    cdef Py_ssize_t index, pixels, width = plan.out_total, unit = first, step = units_at_once(plan, end - first)
     cdef char *sums = piece_of(job, piece)
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
@@ -346,16 +353,19 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
         if plan.repeat > 1:
             sums, width = work.slice, plan.panel
             memset(sums, 0, sums_bytes(plan))
-    for index in range(start, stop):
-        locate_block(plan, index, &block)
-        gather_block(plan, job.x, &block, work.scratch, &source)
-        if plan.depthwise:
-            run_depthwise_block(job, &block, &phase, &source, &work, first, end, sums, width)
-        else:
-            area.end_row, area.end_column = block.rows, block.columns
-            pixels = point_pixels(plan, &block, &phase, &source, &area, NULL, work.reads, NULL)
-            find_runs(plan, &phase, &source, &work)
-            run_block(job, &block, &phase, &work, pixels, first, end, piece_of(job, piece), index > start)
+    while unit < end:
+        for index in range(start, stop):
+            locate_block(plan, index, &block)
+            gather_block(plan, job.x, &block, work.scratch, &source)
+            if plan.depthwise:
+                run_depthwise_block(job, &block, &phase, &source, &work, first, end, sums, width)
+            else:
+                area.end_row, area.end_column = block.rows, block.columns
+                pixels = point_pixels(plan, &block, &phase, &source, &area, NULL, work.reads, NULL)
+                find_runs(plan, &phase, &source, &work)
+                run_block(job, &block, &phase, &work, pixels, unit, min(unit + step, end), piece_of(job, piece),
+                          index > start)
+        unit += step
     if plan.depthwise and plan.repeat > 1:
         add_repetitions(job, sums, first, end, piece_of(job, piece))
     restore_mode(mode)
