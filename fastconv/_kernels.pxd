@@ -128,6 +128,7 @@ cdef extern from "kernel_table.h" nogil:
         void **out
         Py_ssize_t in_offset, in_point, out_point
         Py_ssize_t tiles
+        int from_memory
         int *finite
 
     ctypedef struct fastconv_kernels:

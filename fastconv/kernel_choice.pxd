@@ -4,6 +4,8 @@ from fastconv.plan cimport Plan, Tensor
 cdef enum:
     TARGET_PIXELS = 512         # that a block aims at: enough to use a packed slice of weights many times over
     MOST_PACKED = 4 << 20       # bytes of weights at a time
+    # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
+    BEYOND_CACHES = 16
 
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil

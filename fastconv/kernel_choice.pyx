@@ -10,8 +10,6 @@ from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 cdef Py_ssize_t FEW_FILTERS = 4
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
-# Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
-cdef Py_ssize_t BEYOND_CACHES = 16
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
 cdef Py_ssize_t SAME_SET = 4096
 cdef Py_ssize_t SPREAD_FILTERS = 128

@@ -149,12 +149,13 @@ def winograd_weights(call, rows, columns, dense, special=None):
         in_point=0,
         out_point=0,
         tiles=0,
+        from_memory=0,
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
 
 
-def winograd_few(call, rows, columns, dense, tiles, special=None):
+def winograd_few(call, rows, columns, dense, tiles, from_memory=0, special=None):
     want, args = _transformed(call, rows, columns, dense, special)
     v = call.values(tiles, 36, rows)
     with np.errstate(invalid="ignore"):
@@ -175,6 +176,7 @@ def winograd_few(call, rows, columns, dense, tiles, special=None):
         out=call.line(out.addresses(first)),
         out_point=out.stride,
         tiles=tiles,
+        from_memory=from_memory,
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
@@ -199,6 +201,13 @@ def winograd_few_cases(table):
         ("rows", "columns", "scattered"), (2, lanes, 4 * lanes + 2)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            yield case(rows=rows, columns=columns, dense=dense, tiles=next(tiles))
+            for from_memory in (0, 1) if dense == "rows" else (0,):
+                yield case(
+                    rows=rows,
+                    columns=columns,
+                    dense=dense,
+                    tiles=next(tiles),
+                    from_memory=from_memory,
+                )
     for place in range(18):
         yield case(rows=2, columns=1, dense="rows", tiles=1, special=(place, np.nan))

@@ -31,11 +31,12 @@ A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 201
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
+    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_shared, transform_tiles)
 from fastconv.axes cimport aligned, even_part
+from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.tiles cimport (
     MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, unit_start)
@@ -143,6 +144,8 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     args.in_offset = unit // w.panels * w.plan.in_channels
     args.in_point, args.out_point = w.input_step, w.output_step
     args.tiles = work.block.count      # where one has fewer points, nobody reads the others' sums
+    args.from_memory = (
+        9 * w.plan.itemsize * w.plan.in_channels * w.plan.geometry.out_channels > BEYOND_CACHES * caches().l2)
     args.finite = &finite
     w.plan.kernels.winograd_few(&args)
     if not finite:

@@ -81,6 +81,11 @@ static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_a
     return check;
 }
 
+/* A row of K that is to be read next: it may be a page further, which hardware does not foresee. */
+static FASTCONV_INLINE void K(winograd_prefetch)(const fastconv_winograd_weights_args *args, const REAL *at) {
+    for (int tap = 0; tap < 9; tap++) FASTCONV_PREFETCH(at + tap / 3 * args->tap_row + tap % 3 * args->tap_column);
+}
+
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
     const ptrdiff_t whole = args->column_stride == 1 ? args->columns / LANES * LANES : 0;
@@ -89,9 +94,7 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     for (ptrdiff_t k = 0; k < args->rows; k++)
         for (ptrdiff_t n = 0; n < whole; n += LANES) {
             K(winograd_open)(args, k, 1, n, room, &square);
-            /* The next row of K may be a page further, which hardware does not foresee. */
-            for (int tap = 0; tap < 9; tap++)
-                FASTCONV_PREFETCH(square.at + tap / 3 * args->tap_row + tap % 3 * args->tap_column + args->row_stride);
+            K(winograd_prefetch)(args, square.at + args->row_stride);
             check = K(winograd_write)(args, &square, 0, k, n, check);
         }
     for (ptrdiff_t n = whole; n < args->columns; n += LANES)
@@ -141,8 +144,9 @@ static FASTCONV_INLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_
 static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
     const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t tiles = args->tiles;
+    const ptrdiff_t tiles = args->tiles, whole = args->from_memory && args->column_stride == 1 ? args->columns / LANES * LANES : 0;
     const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
+    K(winograd_square) square;
     VEC check = V(zero)();
     assert(args->rows % 2 == 0);
     for (ptrdiff_t begin = 0; begin < args->columns; begin += width) {
@@ -151,10 +155,17 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
             for (int point = 0; point < 36; point++)
                 for (ptrdiff_t n = begin; n < end; n += LANES)
                     V(store)((REAL *)args->out[t] + point * args->out_point + n, V(zero)());
+        /* What comes from memory is read row by row; else the sums of one vector of columns are better kept near. */
+        const ptrdiff_t in_rows = whole < begin ? begin : whole < end ? whole : end;
+        for (ptrdiff_t k = 0; k < args->rows; k += 2)
+            for (ptrdiff_t n = begin; n < in_rows; n += LANES) {
+                K(winograd_open)(args, k, 2, n, room, &square);
+                for (int q = 2; q < 4; q++) K(winograd_prefetch)(args, square.at + q * square.row);
+                check = V(add)(check, K(winograd_multiply)(args, square.at, &square, k, n));
+            }
         for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
             const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
-            for (ptrdiff_t n = begin; n < end; n += LANES) {
-                K(winograd_square) square;
+            for (ptrdiff_t n = in_rows; n < end; n += LANES) {
                 K(winograd_open)(args, k, rows, n, room, &square);
                 for (ptrdiff_t r = 0; r < rows; r += 2)
                     check = V(add)(check, K(winograd_multiply)(args, square.at + r * square.row, &square, k + r, n));
