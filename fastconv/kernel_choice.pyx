@@ -21,6 +21,8 @@ cdef double TRANSPOSING = 0.5
 # Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
 # at the edges to go by themselves.
 cdef double COPYING = 8
+# Pixels of each tap without which dL/dW gains more than a look at its result costs.
+cdef double WORTH_LOOKING = 8
 cdef double WORTH_TRIMMING = 0.01
 
 
@@ -214,6 +216,10 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         plan.trimmed = plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
         if plan.trimmed and not needs_gaps(plan):
             plan.gathered = source.channel_stride != 1
+    # Rows of padding are left out anyway, unless looking at the result takes as long.
+    elif plan.op == WEIGHT_GRAD and may_clip and (
+            plan.rows.missing * plan.images * plan.rows.extent * plan.columns.extent > WORTH_LOOKING):
+        plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
     plan.narrow = choose_narrow(plan) or choose_dot(plan)
     plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
         not choose_dot(plan))

@@ -11,7 +11,7 @@ so the result is the same for any number of threads.
 """
 from cython.parallel cimport prange, threadid
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastconv._kernels cimport (
     fastconv_add_args, fastconv_depthwise_grad_args, fastconv_gather_args, fastconv_grad_args, fastconv_pack_args,
@@ -132,6 +132,28 @@ cdef Py_ssize_t select_pixels(
     return count
 
 
+cdef void select_rows(
+    const Plan *plan, const Block *block, Py_ssize_t row_tap, const Workspace *work, fastconv_grad_args *args,
+) noexcept nogil:
+    """Of a block's pixels, the rows that read inside the input through a kernel row."""
+    cdef const Axis *rows = &plan.rows
+    cdef Py_ssize_t down = rows.tap_offset[row_tap], image, first = 0, end = block.rows
+    while first < end and (block.row + first) * rows.in_step + down < 0:
+        first += 1
+    while end > first and (block.row + end - 1) * rows.in_step + down >= rows.in_size:
+        end -= 1
+    args.pixels = (end - first) * block.columns
+    args.in_, args.dy = work.reads + first * block.columns, work.dy + first * block.columns
+    if block.images > 1 and end - first < block.rows:
+        for image in range(block.images):
+            memcpy(work.some_reads + image * args.pixels, args.in_ + image * block.rows * block.columns,
+                   args.pixels * sizeof(void *))
+            memcpy(work.some_dy + image * args.pixels, args.dy + image * block.rows * block.columns,
+                   args.pixels * sizeof(void *))
+        args.in_, args.dy = work.some_reads, work.some_dy
+    args.pixels *= block.images
+
+
 cdef void run_block(
     const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
     Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
@@ -166,6 +188,8 @@ cdef void run_block(
                 phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
                 and vectors_inside(job, block, start, width)))
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
+        if plan.clipped and not plan.trimmed and not plan.joined:
+            select_rows(plan, block, row, work, &args)
         for run in range(row * row_runs, (row + 1) * row_runs):
             if plan.trimmed:
                 args.pixels = select_pixels(plan, block, row, run % row_runs, work)
