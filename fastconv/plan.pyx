@@ -18,11 +18,11 @@ cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
+cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
-cdef Py_ssize_t GRAD_SCRATCH = 768 << 10
-# ... and where padding is left out, so that input is gathered only if its channels are apart.
-cdef Py_ssize_t GRAD_TRIMMED = 4 << 20
+# Of scratch where blocks had better be large: where each packs its weights, and where dL/dW adds all of its sums.
+cdef Py_ssize_t MOST_SCRATCH = 4 << 20
 # Bytes of all its pieces that cost next to nothing, of those that many threads may need, and units that keep them busy.
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PARTIALS = 4 << 20
@@ -298,9 +298,9 @@ cdef void make_plan(
         if op != WEIGHT_GRAD:
             leave_padding_out(plan, source, may_clip)
     if op == WEIGHT_GRAD:
-        pixels, scratch = GRAD_PIXELS, GRAD_TRIMMED if plan.trimmed else GRAD_SCRATCH
-    elif not plan.gathered and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
-        pixels = MANY_PIXELS    # each block packs its weights
+        pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
+    elif not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
+        pixels, scratch = MANY_PIXELS, MOST_SCRATCH
     if threads > 1 and op != WEIGHT_GRAD:   # a block for every thread, as long as it fills some tiles
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit

@@ -351,7 +351,7 @@ cdef Py_ssize_t units_at_once(const Plan *plan, Py_ssize_t units) noexcept nogil
     """How many units go over all blocks before the others do: one, whose sums stay in L2, where all are too many."""
     cdef Py_ssize_t taps = plan.columns.taps * (plan.rows.taps if plan.joined else 1)
     cdef bint many = units * taps * plan.in_channels * plan.panel * plan.itemsize > caches().l2
-    return 1 if many and not plan.gathered and not plan.depthwise else max(units, 1)
+    return 1 if many and plan.trimmed and not plan.gathered and not plan.depthwise else max(units, 1)
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
