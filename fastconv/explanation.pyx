@@ -115,6 +115,7 @@ cdef dict tiles_of(const Winograd *w):
         found["transformed"] = "all tiles first, shared" if w.shared else "tiles of a block, by each task"
         found["panel"] = f"{w.panel} of {plan.out_channels} output channels a group"
         found["weights"] = ("multiplied as they are transformed" if w.few else
+                            f"multiplied in slices of {w.slice} rows, all panels together" if w.gradual else
                             f"transformed in slices of {w.slice} rows" if w.sliced else
                             "transformed once" if w.parts == 1 else f"transformed in {w.parts} parts")
     found["tasks"] = f"{w.tasks} on {w.threads} thread" + ("s" if w.threads > 1 else "")

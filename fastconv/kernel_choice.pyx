@@ -18,11 +18,11 @@ cdef Py_ssize_t SPREAD_FILTERS = 128
 cdef Py_ssize_t SWAPPED_COLUMNS = 8
 cdef double LINE_COSTS = 1.5
 cdef double TRANSPOSING = 0.5
+# Pixels of each tap without which dL/dW gains more than a look at its result costs.
+cdef double WORTH_LOOKING = 8
 # Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
 # at the edges to go by themselves.
 cdef double COPYING = 8
-# Pixels of each tap without which dL/dW gains more than a look at its result costs.
-cdef double WORTH_LOOKING = 8
 cdef double WORTH_TRIMMING = 0.01
 
 
@@ -219,7 +219,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     # Rows of padding are left out anyway, unless looking at the result takes as long.
     elif plan.op == WEIGHT_GRAD and may_clip and (
             plan.rows.missing * plan.images * plan.rows.extent * plan.columns.extent > WORTH_LOOKING):
-        plan.clipped = reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns)
+        plan.clipped = reads_everywhere(&plan.rows)
     plan.narrow = choose_narrow(plan) or choose_dot(plan)
     plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
         not choose_dot(plan))
@@ -303,3 +303,5 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
     if plan.whole > 0:
         plan.panels = ceil_div(plan.whole, wide) + 1
         plan.panel = ceil_div(plan.whole, plan.panels - 1) * lanes
+    if plan.joined:             # all kernel rows together: none leaves out what another one reads
+        plan.clipped = False

@@ -42,9 +42,9 @@ cdef struct Plan:
     Py_ssize_t block_pixels         # most pixels that one phase has in a block
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
-    bint finite_only                # forward: padding is left out and not there, which is wrong for weights not finite
+    bint finite_only                # forward: padding is left out, wrong where weights are not finite
     Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
-    bint clipped                    # depthwise, weight_grad: taps outside the input are left out, not multiplied
+    bint clipped                    # depthwise, weight_grad: taps (or rows of them) outside the input are left out
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     bint streamed                   # depthwise: too large for any cache, so in the order of memory

@@ -22,7 +22,7 @@ cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
 # Of scratch where blocks had better be large: where each packs its weights, and where dL/dW adds all of its sums.
-cdef Py_ssize_t MOST_SCRATCH = 4 << 20
+cdef Py_ssize_t MOST_SCRATCH = 7 << 19
 # Bytes of all its pieces that cost next to nothing, of those that many threads may need, and units that keep them busy.
 cdef Py_ssize_t GRAD_PARTIALS = 1 << 20
 cdef Py_ssize_t MOST_PARTIALS = 4 << 20
@@ -134,14 +134,15 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
 cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noexcept nogil:
     """Forward and dL/dx: whether padding is left out to the left and right, too, and so need not be there.
 
-    In the forward pass that is right only where weights are finite, which shows when they are packed; dL/dx has no
-    padding to multiply.
+    In the forward pass leaving it out is right only where weights are finite, which shows when they are packed; dL/dx
+    has no padding to multiply.
     """
+    cdef bint padded = plan.rows.padded or plan.columns.padded
     if plan.op == FORWARD and not may_clip:
         return
+    plan.finite_only = padded and plan.op == FORWARD
     plan.trimmed = choose_trimmed(plan, depth(plan)) or choose_dot(plan)
     if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
-        plan.finite_only = plan.gathered and plan.op == FORWARD
         plan.gathered = False
 
 

@@ -161,22 +161,22 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     w.shares = plan.groups * w.panels
 
 
-cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
-    """Tiles of a block whose transforms stay near, for all of K and a panel.
+cdef Py_ssize_t tile_bytes(const Winograd *w) noexcept nogil:
+    """Of a tile, transformed, for all of K, and of its products for a panel."""
+    return POINTS * (odd_lines(w.plan, w.plan.in_channels) + w.panel) * w.plan.itemsize
 
-    They are written and read once for each panel: they may well exceed L2, where L3 follows.
-    """
-    return caches().l2 * 3 // 2 // (
-        POINTS * (odd_lines(w.plan, w.plan.in_channels) + w.panel) * w.plan.itemsize)
+
+cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
+    """Tiles of a block that stay near: written and read once for each panel, they may well exceed L2."""
+    return caches().l2 * 3 // 2 // tile_bytes(w)
 
 
 cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
     """Forward and dL/dx: every thread takes blocks of tiles; transformed weights are shared, a part at a time."""
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most, tile
+    cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most
     w.input_pitch = odd_lines(plan, plan.in_channels)
-    tile = POINTS * (w.input_pitch + w.panel) * size
-    most = min(max(resident_tiles(w) // rows * rows, 2 * rows), MOST_TILES, max(MOST_BYTES // tile, 1))
+    most = min(max(resident_tiles(w) // rows * rows, 2 * rows), MOST_TILES, max(MOST_BYTES // tile_bytes(w), 1))
     if w.threads > 1:
         most = max(min(most, ceil_div(w.tiles, w.threads)), rows)
     w.blocks = ceil_div(w.tiles, most)

@@ -67,6 +67,22 @@ def test_padding_meets_weights_that_are_not_finite(conv, filters):
     assert_same(got, run(reference, "forward", conv, a))
 
 
+def test_weights_that_are_not_finite_change_no_sign_with_the_layout():
+    """Other filters, whose sums start from a negative zero, meet padding: all of them, or none."""
+    x = np.full((3, 7, 7, 64), -0.0, np.float32)
+    w = np.ones((3, 3, 64, 256), np.float32)
+    w[1, 1, 5, -1] = np.nan
+    bias = np.full(256, -0.0, np.float32)
+    options = {"padding": 1, "algorithm": "direct"}
+    want = fastconv.conv2d(x, w, bias, **options)
+    apart = np.repeat(x, 2, axis=3)[..., ::2]
+    for got in (
+        fastconv.conv2d(apart, w, bias, **options),
+        fastconv.conv2d(x[:1], w, bias, **options),
+    ):
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want[: len(got)]))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("conv", FOR_EVERY_ALGORITHM, ids=str)
 def test_whatever_the_algorithm(conv, algorithm):

@@ -219,7 +219,7 @@ cdef void run_panel(
     cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
     cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
     cdef Py_ssize_t length = phase.run_length, run = 0, at = 0, index, first_k, part
-    cdef int finite = job.finite
+    cdef int finite
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
     args.out_offset = group * plan.out_channels + start
@@ -238,7 +238,6 @@ cdef void run_panel(
         if plan.weights_in_place:
             args.weights_stride = job.w.column_stride
             args.weights = job.w.data + start * plan.itemsize * (args.weights_stride if plan.narrow else 1)
-            finite = False
         elif plan.packed:
             args.weights = packed_panel(job, phase, unit)
         else:
@@ -252,7 +251,7 @@ cdef void run_panel(
             if not finite:
                 fastconv_set_setting(&job.finite, False)
         run_slice(job, phase, work, classes, &args, run, first_k, group * source_group(plan),
-                  finite or plan.finite_only or plan.op == INPUT_GRAD)
+                  plan.finite_only or plan.op == INPUT_GRAD)
         at += part
         if at == length:
             at = 0
@@ -345,7 +344,9 @@ cdef bint run_direct(
         job.first_unit = plan.units * part // plan.parts
         job.end_unit = plan.units * (part + 1) // plan.parts
         run_part(&job)
-    return job.finite or not plan.finite_only
+        if plan.finite_only and not job.finite:
+            return False
+    return True
 
 
 cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept nogil:

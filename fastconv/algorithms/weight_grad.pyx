@@ -3,7 +3,8 @@
     for each piece of the pixels and share of the panels (in parallel)
         for each block of the piece
             gather the input it reads
-            for each panel of dy, packed: grad kernel for each run of every kernel row
+            for each panel of dy, packed: grad kernel for each run of every kernel row, over the pixels
+            that read inside (where taps are left out, a panel and kernel row at a time goes over all blocks)
     add the pieces in order
 
 Each block is summed from zero and added to its piece.  Blocks and pieces follow from the geometry,
@@ -349,9 +350,8 @@ cdef void run_depthwise_block(
 
 cdef Py_ssize_t units_at_once(const Plan *plan, Py_ssize_t units) noexcept nogil:
     """How many units go over all blocks before the others do: one, whose sums stay in L2, where all are too many."""
-    cdef Py_ssize_t taps = plan.columns.taps * (plan.rows.taps if plan.joined else 1)
-    cdef bint many = units * taps * plan.in_channels * plan.panel * plan.itemsize > caches().l2
-    return 1 if many and plan.trimmed and not plan.gathered and not plan.depthwise else max(units, 1)
+    cdef bint many = units * plan.columns.taps * plan.in_channels * plan.panel * plan.itemsize > caches().l2
+    return 1 if many and plan.trimmed and not plan.gathered else max(units, 1)
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:

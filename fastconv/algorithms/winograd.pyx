@@ -145,7 +145,7 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     args.in_point, args.out_point = w.input_step, w.output_step
     args.tiles = work.block.count      # where one has fewer points, nobody reads the others' sums
     args.from_memory = (
-        9 * w.plan.itemsize * w.plan.in_channels * w.plan.geometry.out_channels > BEYOND_CACHES * caches().l2)
+        9 * w.plan.itemsize * w.plan.in_channels * w.plan.out_total > BEYOND_CACHES * caches().l2)
     args.finite = &finite
     w.plan.kernels.winograd_few(&args)
     if not finite:
@@ -287,7 +287,7 @@ cdef bint run_winograd(
 ) noexcept nogil:
     """Run a FORWARD or INPUT_GRAD plan; `workspace` has w.workspace_bytes.
 
-    Returns False if the weights are not finite, and nothing is computed; else `finite` points to a flag for each
+    Returns False if the weights are not finite, and the result is wrong; else `finite` points to a flag for each
     image, which is 0 where some result is not.
     """
     cdef Job job

@@ -144,7 +144,8 @@ static FASTCONV_INLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_
 static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
     const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t tiles = args->tiles, whole = args->from_memory && args->column_stride == 1 ? args->columns / LANES * LANES : 0;
+    const ptrdiff_t tiles = args->tiles;
+    const ptrdiff_t whole = args->from_memory && args->column_stride == 1 ? args->columns / LANES * LANES : 0;
     const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
     K(winograd_square) square;
     VEC check = V(zero)();
