@@ -196,18 +196,17 @@ def winograd_weights_cases(table):
 
 def winograd_few_cases(table):
     lanes = table["lanes"]
-    tiles = itertools.cycle((1, 2, 4, 1, 9))
+    tiles, from_memory = itertools.cycle((1, 2, 4, 1, 9)), itertools.cycle((0, 1))
     for dense, rows in itertools.product(
         ("rows", "columns", "scattered"), (2, lanes, 4 * lanes + 2)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            for from_memory in (0, 1) if dense == "rows" else (0,):
-                yield case(
-                    rows=rows,
-                    columns=columns,
-                    dense=dense,
-                    tiles=next(tiles),
-                    from_memory=from_memory,
-                )
+            yield case(
+                rows=rows,
+                columns=columns,
+                dense=dense,
+                tiles=next(tiles),
+                from_memory=next(from_memory),
+            )
     for place in range(18):
         yield case(rows=2, columns=1, dense="rows", tiles=1, special=(place, np.nan))
