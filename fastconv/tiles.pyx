@@ -218,7 +218,8 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     w.weights_step = odd_lines(plan, plan.in_channels * w.panel)
     w.unit_elements = POINTS * w.weights_step
     w.output_pitch = w.panel
-    if not w.shared and not packing and resident_tiles(w) < GRADUAL_ROWS * plan.kernels.conv_rows:
+    if not w.shared and not packing and (
+            resident_tiles(w) < GRADUAL_ROWS * plan.kernels.conv_rows or w.unit_elements * size > PART_BYTES):
         grow_tiles(w)
     elif not w.shared:
         divide_tiles(w, packing or w.prepared != NULL)

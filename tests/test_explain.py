@@ -189,5 +189,7 @@ def check_workspace(conv):
     for which, dtype, threads in itertools.product(PASSES, DTYPES, (1, 4)):
         with fastconv.num_threads(threads):
             sizes = explain(conv, which, dtype=dtype).bytes
-        used = sizes["workspace"] - sizes.get("transformed weights", 0)
+        transformed = sizes.get("transformed weights", 0)
+        assert transformed <= 10 * MIB, (which, dtype, threads, transformed / MIB)
+        used = sizes["workspace"] - transformed
         assert used <= 8 * MIB * threads, (which, dtype, threads, used / MIB)

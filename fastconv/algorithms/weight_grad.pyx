@@ -115,44 +115,38 @@ cdef void open_dy(
         point_dy(plan, block, work.slice, block.rows * block.columns * width, block.columns * width, width, work.dy)
 
 
-cdef Py_ssize_t select_pixels(
+cdef void find_inside(
+    const Axis *axis, Py_ssize_t start, Py_ssize_t steps, Py_ssize_t tap, Py_ssize_t *first, Py_ssize_t *end,
+) noexcept nogil:
+    """Of a block's steps along an axis, those [first, end) that read inside the input through a tap."""
+    cdef Py_ssize_t at = start * axis.in_step + axis.tap_offset[tap]
+    first[0], end[0] = 0, steps
+    while first[0] < steps and at + first[0] * axis.in_step < 0:
+        first[0] += 1
+    while end[0] > first[0] and at + (end[0] - 1) * axis.in_step >= axis.in_size:
+        end[0] -= 1
+
+
+cdef void select_pixels(
     const Plan *plan, const Block *block, Py_ssize_t row_tap, Py_ssize_t column_tap, const Workspace *work,
+    fastconv_grad_args *args,
 ) noexcept nogil:
-    """Of a block's pixels, those that read inside the input through a tap; returns how many."""
-    cdef Py_ssize_t image, row, column, at, count = 0
-    cdef Py_ssize_t down = plan.rows.tap_offset[row_tap], right = plan.columns.tap_offset[column_tap]
+    """Let `args` take the pixels of a block that read inside the input through a tap; whole rows, unless trimmed."""
+    cdef Py_ssize_t first, end, left = 0, right = block.columns, image, row, at, count = 0
+    find_inside(&plan.rows, block.row, block.rows, row_tap, &first, &end)
+    if plan.trimmed:
+        find_inside(&plan.columns, block.column, block.columns, column_tap, &left, &right)
+    args.pixels = block.images * (end - first) * (right - left)
+    if block.images == 1 and right - left == block.columns:     # they follow one another
+        args.in_, args.dy = work.reads + first * block.columns, work.dy + first * block.columns
+        return
+    args.in_, args.dy = work.some_reads, work.some_dy
     for image in range(block.images):
-        for row in range(block.rows):
-            if not 0 <= (block.row + row) * plan.rows.in_step + down < plan.rows.in_size:
-                continue
-            for column in range(block.columns):
-                if 0 <= (block.column + column) * plan.columns.in_step + right < plan.columns.in_size:
-                    at = (image * block.rows + row) * block.columns + column
-                    work.some_reads[count], work.some_dy[count] = work.reads[at], work.dy[at]
-                    count += 1
-    return count
-
-
-cdef void select_rows(
-    const Plan *plan, const Block *block, Py_ssize_t row_tap, const Workspace *work, fastconv_grad_args *args,
-) noexcept nogil:
-    """Of a block's pixels, the rows that read inside the input through a kernel row."""
-    cdef const Axis *rows = &plan.rows
-    cdef Py_ssize_t down = rows.tap_offset[row_tap], image, first = 0, end = block.rows
-    while first < end and (block.row + first) * rows.in_step + down < 0:
-        first += 1
-    while end > first and (block.row + end - 1) * rows.in_step + down >= rows.in_size:
-        end -= 1
-    args.pixels = (end - first) * block.columns
-    args.in_, args.dy = work.reads + first * block.columns, work.dy + first * block.columns
-    if block.images > 1 and end - first < block.rows:
-        for image in range(block.images):
-            memcpy(work.some_reads + image * args.pixels, args.in_ + image * block.rows * block.columns,
-                   args.pixels * sizeof(void *))
-            memcpy(work.some_dy + image * args.pixels, args.dy + image * block.rows * block.columns,
-                   args.pixels * sizeof(void *))
-        args.in_, args.dy = work.some_reads, work.some_dy
-    args.pixels *= block.images
+        for row in range(first, end):
+            at = (image * block.rows + row) * block.columns + left
+            memcpy(work.some_reads + count, work.reads + at, (right - left) * sizeof(void *))
+            memcpy(work.some_dy + count, work.dy + at, (right - left) * sizeof(void *))
+            count += right - left
 
 
 cdef void run_block(
@@ -189,12 +183,11 @@ cdef void run_block(
                 phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
                 and vectors_inside(job, block, start, width)))
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
-        if plan.clipped and not plan.trimmed and not plan.joined:
-            select_rows(plan, block, row, work, &args)
+        if plan.clipped and not plan.trimmed:
+            select_pixels(plan, block, row, 0, work, &args)
         for run in range(row * row_runs, (row + 1) * row_runs):
             if plan.trimmed:
-                args.pixels = select_pixels(plan, block, row, run % row_runs, work)
-                args.in_, args.dy = work.some_reads, work.some_dy
+                select_pixels(plan, block, row, run % row_runs, work, &args)
             args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + start)
             if swapped:
