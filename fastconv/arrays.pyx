@@ -3,7 +3,7 @@
 float32 and float64 arrays, aligned and in native byte order, are used as they stand, whatever their
 strides; anything else is converted by NumPy first, which costs a copy.
 """
-from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 
 import numpy
 
@@ -12,7 +12,15 @@ from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64
 cdef object ndarray = numpy.ndarray
 cdef object float32 = numpy.dtype(numpy.float32)
 cdef object float64 = numpy.dtype(numpy.float64)
+cdef object uint8 = numpy.dtype(numpy.uint8)
 cdef object empty = numpy.empty
+
+# NumPy aligns arrays to 16 bytes, but a vector that crosses a line of the cache takes twice as long.  A result of so
+# many bytes and more has a page to spare.  Two lines, since lines of x and of the result that are whole pages apart
+# compete for the same places in L1.
+cdef Py_ssize_t LARGE_RESULT = 1 << 16
+cdef Py_ssize_t LINE = 64
+cdef Py_ssize_t PAGE = 4096
 
 
 cdef class View:
@@ -103,13 +111,31 @@ cdef int open_arrays(tuple names, tuple arrays, list views) except -1:
     return FASTCONV_F32 if dtype == float32 else FASTCONV_F64
 
 
-cdef object make_output(tuple shape, int dtype):
-    return empty(shape, float32 if dtype == FASTCONV_F32 else float64)
+cdef object dtype_of(int dtype):
+    return float32 if dtype == FASTCONV_F32 else float64
+
+
+cdef object make_output(tuple shape, int dtype, const char *x, bint alike):
+    """A new array; a large one starts two lines behind where x does in its page, and a line, unless x is `alike`."""
+    cdef object wanted = dtype_of(dtype)
+    cdef Py_ssize_t size = 4 if dtype == FASTCONV_F32 else 8, length, start = <Py_ssize_t> x + 2 * LINE
+    cdef Py_buffer buffer
+    for length in shape:
+        size *= length
+    if size < LARGE_RESULT:
+        return empty(shape, wanted)
+    if not alike:
+        start = (start + LINE - 1) & -LINE
+    memory = empty(size + PAGE, uint8)
+    PyObject_GetBuffer(memory, &buffer, PyBUF_SIMPLE)
+    start = (start - <Py_ssize_t> buffer.buf) & (PAGE - 1)
+    PyBuffer_Release(&buffer)
+    return ndarray(shape, wanted, memory, start)
 
 
 cdef int check_output(object out, tuple shape, int dtype, tuple inputs) except -1:
     """Raise unless `out` can take the result: shape, dtype, writable, apart from every input."""
-    wanted = float32 if dtype == FASTCONV_F32 else float64
+    wanted = dtype_of(dtype)
     if not isinstance(out, ndarray):
         raise TypeError(f"out must be a numpy.ndarray, got {type(out).__name__}")
     if out.shape != shape:

@@ -3,7 +3,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 import numpy
 
-from fastconv.arrays cimport View, check_output, is_dense, make_output, open_arrays
+from fastconv.arrays cimport View, check_output, dtype_of, is_dense, make_output, open_arrays
 from fastconv.choice cimport need_algorithm, read_algorithm
 from fastconv.engine cimport Algorithm, execute, is_empty
 from fastconv.geometry cimport (
@@ -51,11 +51,14 @@ cdef object compute(
     cdef Py_buffer buffer
     cdef const char *added = bias.tensor.data if bias is not None else NULL
     cdef int failed
+    cdef bint alike
     need_algorithm(algorithm, g)
     if out is not None:
         check_output(out, shape, dtype, inputs)
     if out is None or not is_dense(out):
-        result = make_output(shape, dtype)
+        # The vectors of a depthwise pass start where those of its input do: see algorithms/depthwise.pyx.
+        alike = g.groups == g.in_channels > 1 and g.stride_width == 1 and g.kernel_width < 7
+        result = make_output(shape, dtype, first.tensor.data, alike)
     if is_empty(op, g):
         result[...] = 0 if bias is None else numpy.asarray(inputs[2])
     else:
@@ -109,7 +112,7 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
     -------
     numpy.ndarray, shape (N, OH, OW, O) or (OH, OW, O)
         float32 or float64, as NumPy promotes the dtypes of x, w and bias; integers and bools that
-        meet no float become float64.
+        meet no float become float64.  From 64 KiB on it is a view of memory with a page to spare, aligned in it.
 
     Raises
     ------
@@ -164,7 +167,7 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
             raise ValueError(f"bias must have shape ({g.out_channels},), got {numpy.shape(bias)}")
         if bv.tensor.channel_stride != 1:
             views = []
-            open_arrays(("bias",), (numpy.ascontiguousarray(bias, make_output((0,), dtype).dtype),), views)
+            open_arrays(("bias",), (numpy.ascontiguousarray(bias, dtype_of(dtype)),), views)
             bv = views[0]
     if xv.axes == 3:
         shape = (g.out_height, g.out_width, g.out_channels)

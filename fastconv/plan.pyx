@@ -15,6 +15,8 @@ from fastconv.kernel_choice cimport (
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
+# Bytes from pixel to pixel of which only two lines are in different sets of L1.
+cdef Py_ssize_t SAME_SETS = 2048
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
@@ -173,10 +175,17 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     use_prepared(plan, weights)
 
 
+cdef bint three_by_three(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has the kernel that goes down columns of tiles."""
+    return plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == plan.repeat == 1 and (
+        plan.rows.out_step == plan.columns.out_step == 1 and plan.rows.in_step == plan.columns.in_step <= 2)
+
+
 cdef void choose_strips(Plan *plan) noexcept nogil:
     """Strips of rows in which the input of all channels stays in half of L2, since each vector of them passes alone.
 
-    Beyond the caches, a few pixels of a few rows at a time: nearly the order of memory.
+    A tile of 3x3 taps goes down its rows by itself, reads nothing twice, and so may go all the way: unless pixels are
+    so far apart that they share a few sets of L1, and what was fetched beside a vector is gone when it is needed.
     """
     cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
     cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps
@@ -185,6 +194,10 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
     if plan.streamed:
         plan.strip_pixels = plan.strip_rows = 4
+    if three_by_three(plan):
+        plan.strip_rows = plan.rows.block
+        if plan.out_total * plan.itemsize % SAME_SETS == 0:
+            plan.strip_rows = 3
 
 
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
@@ -306,6 +319,8 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
+        if op != WEIGHT_GRAD and three_by_three(plan) and not plan.gathered:
+            pixels = plan.rows.extent * plan.columns.extent     # each strip begins with two rows that end no sum
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
         if plan.rows.phases * plan.columns.phases > 1:

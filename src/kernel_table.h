@@ -56,7 +56,7 @@ typedef struct {
     ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
-    int prefetch, accumulate;         /* prefetch what a tile further on reads */
+    int accumulate;
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */
     ptrdiff_t row_step, column_step;  /* input rows and columns from an output to the next */

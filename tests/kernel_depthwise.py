@@ -54,7 +54,7 @@ def place_inside(call, shape, edges):
 
 def depthwise(
     call, rows, pixels, channels, taps, steps, dilations, start, edges,
-    group=1, strip=64, prefetch=0, first_vector=0,
+    group=1, strip=64, first_vector=0,
 ):  # fmt: skip
     channels = -(-channels // group) * group
     height, width = (
@@ -84,7 +84,6 @@ def depthwise(
         group=group,
         first_vector=0 if "out" in start or group > 1 else first_vector % call.table["lanes"],
         strip=strip,
-        prefetch=prefetch,
         accumulate="out" in start,
         row_step=steps[0],
         column_step=steps[1],
@@ -114,17 +113,17 @@ EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (
 
 def depthwise_cases(table):
     lanes = table["lanes"]
-    start, edges, flags = (itertools.cycle(c) for c in (STARTS, EDGES, (0, 1, 1, 0, 0)))
+    start, edges = (itertools.cycle(c) for c in (STARTS, EDGES))
     strips = itertools.cycle((64, 8, 16, 4, 5, 64, 1))
     groups = itertools.cycle([1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= lanes)])
     firsts, rows = itertools.cycle((0, 1, 0, lanes - 1, 2)), itertools.cycle((1, 4, 2, 3, 7, 5, 6))
     for window, channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
-        # Bands of 4 and 2 rows; tiles of 14, 7, 4 and 1 pixels, and those that overlap others.
+        # Tiles of 14, 7, 4, 3 and 1 pixels, and those that overlap others.
         for pixels in (0, 1, 3, 4, 5, 7, 8, 13, 15, 17, 23, 35):
             sizes = case(rows=next(rows), pixels=pixels, channels=channels, group=next(groups))
             where = case(edges=next(edges), strip=next(strips), first_vector=next(firsts))
             taps = dict(zip(("taps", "steps", "dilations"), window, strict=True))
-            yield sizes | where | taps | case(start=next(start), prefetch=next(flags))
+            yield sizes | where | taps | case(start=next(start))
 
 
 def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):

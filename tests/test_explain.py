@@ -80,6 +80,14 @@ def test_padding_is_left_out_where_it_is_much():
     assert "padding" not in explain(conv, algorithm="direct").blocking
 
 
+def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
+    for channels, strip in ((480, "14 rows"), (512, "3 rows")):
+        conv = Conv((1, 14, 14, channels), (3, 3, 1, channels), groups=channels, padding=1)
+        with fastconv.num_threads(1):
+            for which in ("forward", "input_grad"):
+                assert explain(conv, which).blocking["strip"] == f"{strip} x a tile"
+
+
 def test_large_weights_are_packed_in_parts():
     many_weights = Conv((4, 30, 30, 512), (3, 3, 512, 512))
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")

@@ -277,6 +277,22 @@ def test_layout_and_alignment_of_several_blocks(conv, which):
         assert_same_bits(run(fastconv, which, conv, moved), want)
 
 
+@pytest.mark.parametrize("offset", [0, 16, 4])
+def test_where_a_large_result_starts(offset):
+    """Its vectors cross no line of the cache; those of a depthwise pass do where those of x do."""
+    depthwise = Conv((40, 40, 32), (3, 3, 1, 32), groups=32, padding=1)
+    strided = Conv((60, 60, 32), (3, 3, 1, 32), groups=32, stride=2)
+    for conv in (depthwise, strided, Conv((40, 40, 8), (3, 3, 8, 32))):
+        x = at_offset(operands(conv, floats)["x"], offset)
+        y = fastconv.conv2d(x, np.ones(conv.w, np.float32), **conv.kwargs)
+        start, distance = y.ctypes.data % 64, (y.ctypes.data - x.ctypes.data) % 4096
+        assert (
+            (start, distance) == (offset, 128)
+            if conv is depthwise
+            else start == 0 and 128 <= distance < 192
+        )
+
+
 def beside_a_channel(array):
     """A copy with dense channels, but pixels that do not follow one another."""
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, 1)])[..., :-1]

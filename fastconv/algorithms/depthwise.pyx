@@ -28,13 +28,15 @@ from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, three_by_three
 
 
 # Taps across up to which the ends of a line of elements take little, and from which on each input has so many products
 # that how it lies does not matter.
 cdef Py_ssize_t FEW_PRODUCTS = 4
 cdef Py_ssize_t MANY_PRODUCTS = 7
+# Vectors that are not aligned share lines with the next ones, which should still be near after so many rows.
+cdef Py_ssize_t UNALIGNED_ROWS = 8
 
 
 # One call of run_depthwise, as its tasks see it.
@@ -48,6 +50,7 @@ cdef struct Job:
     const char *rotated_bias
     Py_ssize_t shift            # channels to the first aligned vector, or 0
     bint rotates                # rows are lines of elements, which vectors cut where they are aligned
+    Py_ssize_t rows             # that a strip has at the most
     char *threads
     int finite
 
@@ -155,7 +158,7 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef fastconv_depthwise_args args
     args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, plan.group
     args.first_vector = job.shift if strip.split else 0
-    args.strip, args.prefetch = plan.strip_pixels, plan.streamed
+    args.strip = plan.strip_pixels
     args.in_row, args.in_column = part.source.row_pitch, part.source.column_pitch
     args.tap_rows, args.tap_columns = phase.rows, phase.columns
     find_taps(rows, plan.gathered and rows.sparse, phase.first_row, phase.rows, block.row + part.row,
@@ -251,7 +254,7 @@ cdef void run_phase(const Job *job, const Block *block, const Phase *phase, cons
     """Every pixel that a phase has in the block."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t rows = phase_block_rows(plan, block, phase)
-    cdef Py_ssize_t most = 1 if plan.clipped and plan.gathered and plan.rows.sparse else plan.strip_rows
+    cdef Py_ssize_t most = 1 if plan.clipped and plan.gathered and plan.rows.sparse else job.rows
     cdef Part part
     part.block, part.phase, part.source = block, phase, source
     for part.image in range(block.images):
@@ -371,6 +374,10 @@ cdef void run_depthwise(
         plan.gathered or x.column_stride == plan.out_total) and (
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
+    job.rows = plan.strip_rows
+    if three_by_three(plan) and not (plan.gathered or plan.streamed) and job.shift == 0 and (
+            plan.out_total % plan.kernels.lanes or <size_t> x.data % 64):
+        job.rows = min(job.rows, UNALIGNED_ROWS // plan.rows.in_step)
     job.rotated = pack_weights(&job, w, 0, job.packed)
     job.rotated_bias = NULL
     if job.shift > 0 and job.rotates:
