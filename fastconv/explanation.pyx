@@ -89,8 +89,10 @@ cdef str bound_of(const Plan *plan, double moved):
 
 cdef str kernel_of(const Plan *plan):
     if plan.depthwise:
-        return ("one filter a channel" if plan.group == 1 else f"groups of {plan.group} channels in a vector") + (
-            f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
+        kind = "one filter a channel" if plan.group == 1 else f"groups of {plan.group} channels in a vector"
+        if plan.shared > 0:
+            kind = "down columns of tiles, each input channel beside all filters"
+        return kind + (f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
     if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):
         return "register tile, vectors along the input channels"
     tile = plan.kernels.grad_rows if plan.op == WEIGHT_GRAD else plan.kernels.conv_rows

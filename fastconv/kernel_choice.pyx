@@ -8,6 +8,9 @@ from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
 cdef Py_ssize_t FEW_FILTERS = 4
+# Pixels across for which tiles are wide enough, and vectors of products a tap that a tile's pixels cost more than.
+cdef Py_ssize_t MANY_COLUMNS = 16
+cdef Py_ssize_t FEW_INPUTS = 4
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
@@ -48,11 +51,30 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     return finite
 
 
+cdef bint all_see_few(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noexcept nogil:
+    """Whether 3x3 taps go down columns of tiles, like depthwise ones, each of `inner` channels shared by all lanes.
+
+    A register tile spends more on its pixels than on products where channels are few; and where `outer` channels are
+    half a vector, two pixels share one.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, vectors = ceil_div(outer, lanes), step = plan.rows.in_step
+    if plan.op == WEIGHT_GRAD or plan.groups > 1 or plan.rows.taps != 3 or plan.columns.taps != 3 or (
+            plan.geometry.dilation_height > 1 or plan.geometry.dilation_width > 1 or plan.columns.in_step != step
+            or step > 2 or plan.rows.out_step > 1 or plan.columns.out_step > 1 or plan.columns.extent < MANY_COLUMNS):
+        return False
+    if 2 * outer == lanes and step == 1:
+        return outer > plan.kernels.narrow_panel or inner < 6 * outer
+    if vectors > 1 and (step > 1 or plan.kernels.conv_panel < 4 * lanes):   # wide tiles of few registers share more
+        return False
+    return inner * vectors <= FEW_INPUTS and inner < 3 * outer
+
+
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil:
     """Channels and steps of the pass, seen as one sum over taps; `tiled` whatever the channels."""
     cdef Geometry *g = &plan.geometry
     cdef Py_ssize_t multiplier = g.out_channels // g.groups
     cdef Py_ssize_t inner = g.in_channels // g.groups
+    cdef bint single
     plan.images = g.batch
     plan.groups = g.groups
     # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding is
@@ -64,9 +86,15 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
         plan.group = 1
     # A few filters over a single channel have more pixels than channels to lay vectors along.
-    plan.depthwise = plan.group > 1 or (inner == 1 and not tiled and (g.groups > 1 or (
-        multiplier <= FEW_FILTERS and g.stride_width == 1)))
-    plan.multiplier = multiplier
+    single = inner == 1 and not tiled and (g.groups > 1 or (multiplier <= FEW_FILTERS and g.stride_width == 1))
+    plan.shared = 0
+    if not (tiled or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
+        if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
+            plan.shared = inner
+        elif plan.op == INPUT_GRAD and all_see_few(plan, multiplier, inner):
+            plan.shared = multiplier
+    plan.depthwise = plan.group > 1 or single or plan.shared > 0
+    plan.multiplier = 1 if plan.shared > 0 else multiplier
     plan.swapped = plan.joined = plan.narrow = False
     plan.whole = 0
     plan.in_total, plan.out_total = g.in_channels, g.out_channels
@@ -82,7 +110,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         plan.planes = 1
         if plan.group > 1:
             plan.multiplier = 1
-        plan.pixel_pitch = plan.out_total
+        plan.pixel_pitch = plan.shared if plan.shared > 0 else plan.out_total
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
@@ -139,7 +167,10 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
 cdef void choose_repeat(Plan *plan) noexcept nogil:
     """Where a pixel is less than a vector, a vector takes several of them: as many as make whole vectors."""
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total < lanes and plan.group == 1 and plan.columns.in_step == 1 and plan.columns.out_step == 1:
+    if plan.shared:
+        # Halves of a vector take a pixel each.
+        plan.repeat = 2 if 2 * plan.out_total == lanes and plan.columns.in_step == 1 else 1
+    elif plan.out_total < lanes and plan.group == 1 and plan.columns.in_step == 1 and plan.columns.out_step == 1:
         plan.repeat = lanes
         while plan.repeat % 2 == 0 and plan.repeat // 2 * plan.out_total % lanes == 0:
             plan.repeat //= 2
@@ -151,7 +182,7 @@ cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil:
 
 
 cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
-    """Whether dL/dW had better copy an input that crosses cache lines: each tap loads it again.
+    """Whether dL/dW had better copy an input that crosses cache lines: each tap loads it again (less with a stride).
 
     Vectors of half a line cross few; pixels that follow one another can be taken as a line of elements, and those of
     many vectors can start with a part of one (weight_grad.pyx).  An input of which nothing is known yet is taken for
@@ -161,7 +192,7 @@ cdef bint copy_aligns(const Plan *plan, const Tensor *source) noexcept nogil:
     if source.column_stride == plan.out_total and plan.geometry.kernel_width == 3 and (
             plan.geometry.stride_width == plan.geometry.dilation_width == 1):
         return False
-    return (lanes * plan.itemsize == 64 and plan.repeat == 1 and plan.out_total % lanes == 0
+    return (lanes * plan.itemsize == 64 and plan.repeat == plan.columns.in_step == 1 and plan.out_total % lanes == 0
             and plan.out_total < many_vectors(plan) and (source.data == NULL or <size_t> source.data & 63 != 0))
 
 
@@ -198,7 +229,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
             plan.clipped = plan.clipped and may_clip and (
                 reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
-                         or (plan.repeat > 1 and source.column_stride != plan.out_total)
+                         or (plan.repeat > 1 and not plan.shared and source.column_stride != plan.out_total)
                          or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
                          or (padded and not plan.clipped))
         return

@@ -35,6 +35,7 @@ cdef struct Plan:
     # The pass as a sum over taps: input and output channels of one group (depthwise: of all), and of a whole pixel.
     Py_ssize_t images, groups, multiplier
     Py_ssize_t group                # depthwise: channels that see each other, 1 or a few
+    Py_ssize_t shared               # depthwise: so many input channels, seen by all output channels; or 0
     Py_ssize_t in_channels, out_channels, in_total, out_total
     Axis rows, columns
     # Blocks of output: whole images, or a part of one.
@@ -77,6 +78,7 @@ cdef void make_plan(
     const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
 cdef bint three_by_three(const Plan *plan) noexcept nogil
+cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil
 cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil

@@ -175,9 +175,15 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     use_prepared(plan, weights)
 
 
+cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
+    """Input channels that an output channel of a depthwise pass sees."""
+    return plan.shared if plan.shared > 0 else plan.group
+
+
 cdef bint three_by_three(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has the kernel that goes down columns of tiles."""
-    return plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == plan.repeat == 1 and (
+    return plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
+        plan.repeat == 1 or plan.shared) and (
         plan.rows.out_step == plan.columns.out_step == 1 and plan.rows.in_step == plan.columns.in_step <= 2)
 
 
@@ -188,7 +194,7 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     so far apart that they share a few sets of L1, and what was fetched beside a vector is gone when it is needed.
     """
     cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
-    cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps
+    cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
     plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
     plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
     plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
@@ -196,7 +202,10 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
         plan.strip_pixels = plan.strip_rows = 4
     if three_by_three(plan):
         plan.strip_rows = plan.rows.block
-        if plan.out_total * plan.itemsize % SAME_SETS == 0:
+        if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
+            row = plan.columns.extent * plan.out_total * plan.itemsize
+            plan.strip_rows = min(max(caches().l2 // 2 // row, 8), plan.rows.block)
+        elif plan.out_total * plan.itemsize % SAME_SETS == 0:
             plan.strip_rows = 3
 
 
@@ -295,7 +304,7 @@ cdef void make_plan(
     The output has at least one element, and so have the kernel and the batch.
     """
     cdef Py_ssize_t pixels = TARGET_PIXELS
-    cdef Py_ssize_t scratch = caches().l2 // 2
+    cdef Py_ssize_t scratch = caches().l2 // 2, rows
     plan.geometry = g[0]
     plan.op = op
     plan.kernels = kernels
@@ -339,9 +348,8 @@ cdef void make_plan(
         plan.depth_block = 0
         choose_strips(plan)
         if op != WEIGHT_GRAD:   # twice, once with its channels rotated, the bias, and a vector that a pack may overrun
-            plan.packed_bytes = whole_lines(
-                (2 * plan.rows.taps * plan.columns.taps * plan.group * (plan.multiplier if op == INPUT_GRAD else 1) + 1)
-                * plan.panel * plan.itemsize + kernels.lanes * plan.itemsize)
+            rows = plan.rows.taps * plan.columns.taps * inputs_of(plan) * (plan.multiplier if op == INPUT_GRAD else 1)
+            plan.packed_bytes = whole_lines(((2 * rows + 1) * plan.panel + kernels.lanes) * plan.itemsize)
     elif op == WEIGHT_GRAD:
         choose_vectors(plan)
     else:

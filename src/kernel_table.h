@@ -51,12 +51,15 @@ typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but one run, and dy h
 
 /* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
  *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of
- *     in[row * in_row + column * in_column + c - c % group + i] * weights[(r * tap_columns + t) * group + i][c] */
+ *     in[row * in_row + column * in_column + from(c) + i] * weights[(r * tap_columns + t) * group + i][c],
+ *     from(c) = shared ? (c < half a vector ? 0 : second) : c - c % group */
 typedef struct {
     ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
     int accumulate;
+    int shared;                       /* all channels read the same group */
+    ptrdiff_t second;                 /* elements to where the second half of a vector reads it */
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */
     ptrdiff_t row_step, column_step;  /* input rows and columns from an output to the next */

@@ -171,6 +171,11 @@ GEOMETRIES = [
     Conv((1, 9, 11, 32), (5, 3, 2, 32), groups=16, stride=2, padding="same"),
     Conv((2, 11, 37, 1), (3, 3, 1, 1), padding=1),  # an image filter: vectors along the pixels
     Conv((1, 8, 41, 1), (3, 5, 1, 3), padding=(1, 2)),  # three of them
+    Conv((2, 6, 19, 3), (3, 3, 3, 16), padding=1),  # so few channels that each serves all lanes
+    Conv((1, 7, 33, 2), (3, 3, 2, 21), padding=((2, 0), (0, 3)), stride=2),
+    *(
+        Conv((2, 5, 24, c), (3, 3, c, o), padding=1) for c, o in ((1, 8), (9, 8), (4, 4), (3, 2))
+    ),  # pairs of pixels
     Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
     Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),

@@ -54,14 +54,21 @@ def place_inside(call, shape, edges):
 
 def depthwise(
     call, rows, pixels, channels, taps, steps, dilations, start, edges,
-    group=1, strip=64, first_vector=0,
+    group=1, strip=64, first_vector=0, shared=False, pairs=False,
 ):  # fmt: skip
-    channels = -(-channels // group) * group
+    channels = call.table["lanes"] if pairs else channels
+    channels = channels if shared else -(-channels // group) * group
     height, width = (
         (count - 1) * step + (reach - 1) * dilation + 1 if count and reach else 0
         for count, step, reach, dilation in zip((rows, pixels), steps, taps, dilations, strict=True)
     )
-    x, fields = place_inside(call, (height, width, channels), edges if group == 1 else (0, 0, 0, 0))
+    width += pairs and width > 0  # the second half of a vector reads a column further on
+    padded = group == 1 or shared
+    x, fields = place_inside(
+        call,
+        (height, width, group if shared else channels),
+        edges if padded and not pairs else (0, 0, 0, 0),
+    )
     w = call.values(*taps, group, channels)
     bias = call.values(channels)
     before = call.values(rows * pixels, channels)
@@ -69,11 +76,23 @@ def depthwise(
     for r, t in np.ndindex(*taps):
         y = r * dilations[0] + np.arange(rows) * steps[0]
         p = t * dilations[1] + np.arange(pixels) * steps[1]
-        want += np.einsum("ypic,ic->ypc", wide(by_group(x[np.ix_(y, p)], group)), wide(w[r, t]))
+        read = (
+            by_group(x[np.ix_(y, p)], group)
+            if not shared
+            else np.repeat(x[np.ix_(y, p)][..., None], channels, -1)
+        )
+        if pairs:
+            read[..., channels // 2 :] = x[np.ix_(y, p + 1)][..., None]
+        want += np.einsum("ypic,ic->ypc", wide(read), wide(w[r, t]))
     want = want.reshape(rows * pixels, channels)
     add_start(start, want, before, bias)
     out = call.output(before, want, taps[0] * taps[1] * group + 1)
-    weights = call.rows(w.reshape(-1, channels))
+    weights = w.reshape(-1, channels)
+    if shared:  # whole vectors are read, whatever they hold
+        lanes = call.table["lanes"]
+        weights = call.unread(len(weights), -(-channels // lanes) * lanes)
+        weights[:, :channels] = w.reshape(-1, channels)
+    weights = call.rows(weights)
     return call(
         "depthwise",
         out,
@@ -82,8 +101,12 @@ def depthwise(
         pixels=pixels,
         channels=channels,
         group=group,
-        first_vector=0 if "out" in start or group > 1 else first_vector % call.table["lanes"],
+        first_vector=0
+        if "out" in start or group > 1 or shared
+        else first_vector % call.table["lanes"],
         strip=strip,
+        shared=shared,
+        second=fields["in_column"] if pairs else 0,
         accumulate="out" in start,
         row_step=steps[0],
         column_step=steps[1],
@@ -124,6 +147,22 @@ def depthwise_cases(table):
             where = case(edges=next(edges), strip=next(strips), first_vector=next(firsts))
             taps = dict(zip(("taps", "steps", "dilations"), window, strict=True))
             yield sizes | where | taps | case(start=next(start))
+    yield from shared_cases(lanes)
+
+
+def shared_cases(lanes):
+    """All channels read the same few, or the halves of a vector those of two pixels."""
+    start, edges = itertools.cycle(("zero", "bias", "bias")), itertools.cycle(EDGES)
+    rows, groups = itertools.cycle((1, 4, 2, 3, 7)), itertools.cycle((1, 3, 2, 5))
+    for channels, step, pairs in (
+        *itertools.product(around(lanes, 2 * lanes), (1, 2), (False,)),
+        (lanes, 1, True),
+    ):
+        for pixels in (0, 1, 4, 7, 8, 14, 17, 30):
+            sizes = case(rows=next(rows), pixels=pixels, channels=channels, group=next(groups))
+            steps = (step, 2 if pairs else step)
+            taps = case(taps=(3, 3), steps=steps, dilations=(1, 1), edges=next(edges))
+            yield sizes | taps | case(start=next(start), shared=True, pairs=pairs)
 
 
 def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):

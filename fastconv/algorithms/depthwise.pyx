@@ -1,4 +1,6 @@
-"""One filter a channel, or a small group of channels: the forward pass and dL/dx, vectors along channels.
+"""One filter a channel, a small group of channels, or few that all filters see: the forward pass and dL/dx.
+
+Vectors lie along channels.
 
 The same blocks and phases as the direct sum; the kernel takes whole rows of pixels and multiplies each channel by its
 own weight.  Where it may, it reads the input in place and leaves out the taps that fall on padding: see Plan.clipped.
@@ -14,6 +16,9 @@ where pixels are many vectors but few, a vector more takes the first `shift` cha
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
 
+A few input channels that all filters see go the same way, if taps are 3x3: each is broadcast to a vector of filters.
+Where filters are half a vector, a vector holds those of two pixels.
+
 In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own
 computes all of them at once, and reads dy once.
 """
@@ -28,7 +33,7 @@ from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, three_by_three
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, inputs_of, three_by_three
 
 
 # Taps across up to which the ends of a line of elements take little, and from which on each input has so many products
@@ -80,7 +85,7 @@ cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
 cdef Py_ssize_t phase_weights(const Plan *plan, const Phase *phase) noexcept nogil:
     """Where the packed weights of a phase start, in bytes."""
     cdef Py_ssize_t taps = phase.first_row * plan.columns.taps + phase.rows * phase.first_column
-    return taps * shares_of(plan) * plan.group * plan.panel * plan.itemsize
+    return taps * shares_of(plan) * inputs_of(plan) * plan.panel * plan.itemsize
 
 
 cdef char *pack_channels(
@@ -122,6 +127,18 @@ cdef char *pack_group(const Job *job, const Tensor *w, const char *source, char 
     return to
 
 
+cdef char *pack_shared(Job *job, const Tensor *w, const char *source, char *to) noexcept nogil:
+    """One tap: a row of all output channels for each input channel; returns where the next tap starts."""
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t _, across = w.channel_stride, down = w.column_stride
+    if plan.op == INPUT_GRAD:
+        across, down = down, across
+    for _ in range(plan.shared):
+        to = pack_channels(job, source, across, 0, to, &job.finite)
+        source += down * plan.itemsize
+    return to
+
+
 cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) noexcept nogil:
     """The weights of every phase, rotated by `shift`; returns their end."""
     cdef const Plan *plan = job.plan
@@ -139,6 +156,8 @@ cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) n
                         + share * w.channel_stride)
                     if plan.group > 1:
                         to = pack_group(job, w, source, to)
+                    elif plan.shared > 0:
+                        to = pack_shared(job, w, source, to)
                     else:
                         to = pack_channels(job, source, shares * w.channel_stride, shift, to, &job.finite)
     return to
@@ -156,7 +175,8 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef Py_ssize_t column = columns.phase_first[phase.column] + (block.column + strip.pixel) * columns.out_step
     cdef Py_ssize_t share
     cdef fastconv_depthwise_args args
-    args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, plan.group
+    args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, inputs_of(plan)
+    args.shared, args.second = plan.shared > 0, part.source.column_pitch if plan.shared and strip.repeated else 0
     args.first_vector = job.shift if strip.split else 0
     args.strip = plan.strip_pixels
     args.in_row, args.in_column = part.source.row_pitch, part.source.column_pitch
@@ -169,9 +189,9 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         args.first_row = args.first_column = 0
         args.end_row = args.end_column = PY_SSIZE_T_MAX
     args.in_ = part.source.data + size * (
-        part.image * part.source.image_stride + part.row * part.source.row_stride
-        + strip.pixel * part.source.column_stride + tap_offset(plan, part.source, phase.first_row, phase.first_column)
-        + strip.channel + shift)
+        (0 if plan.shared > 0 else strip.channel + shift)
+        + part.image * part.source.image_stride + part.row * part.source.row_stride
+        + strip.pixel * part.source.column_stride + tap_offset(plan, part.source, phase.first_row, phase.first_column))
     args.out_row, args.out_column = rows.out_step * columns.out_size * plan.out_total, columns.out_step * plan.out_total
     args.out = job.out + size * (plan.out_total * (
         ((block.image + part.image) * rows.out_size + row) * columns.out_size + column) + strip.channel + shift)
@@ -326,7 +346,8 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     """Channels to the first vector that is aligned; 0 where it does not pay to start there."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if plan.out_total % lanes or plan.group > 1 or shares_of(plan) > 1 or plan.columns.taps >= MANY_PRODUCTS:
+    if plan.out_total % lanes or plan.group > 1 or plan.shared or shares_of(plan) > 1 or (
+            plan.columns.taps >= MANY_PRODUCTS):
         return 0
     # With a stride, a vector more of each pixel costs more than it saves: of what comes from memory, and of dL/dx.
     if not job.rotates and (plan.out_total < many_vectors(plan) or plan.columns.out_step > 1 or (
@@ -370,12 +391,12 @@ cdef void run_depthwise(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    job.rotates = plan.columns.in_step == 1 and plan.columns.out_step == 1 and plan.columns.taps <= FEW_PRODUCTS and (
-        plan.gathered or x.column_stride == plan.out_total) and (
+    job.rotates = plan.shared == 0 and plan.columns.in_step == plan.columns.out_step == 1 and (
+        plan.columns.taps <= FEW_PRODUCTS) and (plan.gathered or x.column_stride == plan.out_total) and (
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
     job.rows = plan.strip_rows
-    if three_by_three(plan) and not (plan.gathered or plan.streamed) and job.shift == 0 and (
+    if three_by_three(plan) and not (plan.gathered or plan.streamed or plan.shared) and job.shift == 0 and (
             plan.out_total % plan.kernels.lanes or <size_t> x.data % 64):
         job.rows = min(job.rows, UNALIGNED_ROWS // plan.rows.in_step)
     job.rotated = pack_weights(&job, w, 0, job.packed)

@@ -106,9 +106,11 @@ static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, R
     enum { together = 16 };
     for (ptrdiff_t p = 0; p < args->pixels; p += together) {
         const ptrdiff_t end = args->pixels - p < together ? args->pixels : p + together;
-        for (ptrdiff_t b = 0; b < args->inner; b++)
-            for (ptrdiff_t q = p; q < end; q++)
-                scratch[q * args->pixel_step + b] = x[q * args->column_stride + b * args->inner_stride];
+        for (ptrdiff_t b = 0; b < args->inner; b++) {
+            const REAL *from = x + p * args->column_stride + b * args->inner_stride;
+            REAL *to = scratch + p * args->pixel_step + b;
+            for (ptrdiff_t q = p; q < end; q++, from += args->column_stride, to += args->pixel_step) *to = *from;
+        }
     }
 }
 

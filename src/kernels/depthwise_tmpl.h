@@ -157,10 +157,9 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
     const ptrdiff_t reach = (args->pixels - 1) * step + (taps - 1) * across;
     const int inside = args->first_column <= 0 && args->end_column > reach;
-    const int rows_stride = K(rows_stride)(args);
 
-    if (rows_stride > 0)
-        K(depthwise_rows)(args, rows_stride);
+    if (args->shared || K(rows_stride)(args))
+        K(depthwise_rows)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
     else if (args->group == 1 && stride == 1 && taps >= 7)
@@ -179,8 +178,10 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     const ptrdiff_t columns = args->column_dilation % args->column_step ? 1 : args->column_dilation / args->column_step;
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0 && args->channels >= 0);
     assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
-    assert(args->group >= 1 && args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0);
-    assert(args->first_vector >= 0 && args->first_vector < LANES && args->first_vector % args->group == 0);
+    assert(args->shared || (args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0));
+    assert(args->group >= 1);
+    assert(!args->shared || (args->tap_rows == 3 && args->tap_columns == 3 && !args->accumulate && !args->first_vector));
+    assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared || args->first_vector % args->group == 0));
 
     for (ptrdiff_t y = 0; y < rows; y++) {
         for (ptrdiff_t p = 0; p < columns; p++) {

@@ -31,6 +31,9 @@ enum { f32_lanes = 8 };
 static FASTCONV_INLINE __m256i f32_mask(int n) { return _mm256_loadu_si256((const __m256i *)(simd_mask + 8 - n)); }
 static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm256_setzero_ps(); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm256_set1_ps(a); }
+static FASTCONV_INLINE f32_vec f32_set2(float a, float b) {
+    return _mm256_blend_ps(_mm256_set1_ps(a), _mm256_set1_ps(b), 0xf0);
+}
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm256_storeu_ps(p, a); }
 static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
@@ -93,6 +96,9 @@ enum { f64_lanes = 4 };
 static FASTCONV_INLINE __m256i f64_mask(int n) { return _mm256_loadu_si256((const __m256i *)(simd_mask + 8 - 2 * n)); }
 static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm256_setzero_pd(); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm256_set1_pd(a); }
+static FASTCONV_INLINE f64_vec f64_set2(double a, double b) {
+    return _mm256_blend_pd(_mm256_set1_pd(a), _mm256_set1_pd(b), 0xc);
+}
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm256_storeu_pd(p, a); }
 static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {

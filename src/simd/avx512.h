@@ -29,6 +29,9 @@ enum { f32_lanes = 16 };
 
 static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm512_setzero_ps(); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm512_set1_ps(a); }
+static FASTCONV_INLINE f32_vec f32_set2(float a, float b) {
+    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(a), 0xff00, _mm_set_ss(b));
+}
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm512_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm512_storeu_ps(p, a); }
 static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
@@ -106,6 +109,9 @@ enum { f64_lanes = 8 };
 
 static FASTCONV_INLINE f64_vec f64_zero(void) { return _mm512_setzero_pd(); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm512_set1_pd(a); }
+static FASTCONV_INLINE f64_vec f64_set2(double a, double b) {
+    return _mm512_mask_broadcastsd_pd(_mm512_set1_pd(a), 0xf0, _mm_set_sd(b));
+}
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm512_storeu_pd(p, a); }
 static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {

@@ -14,6 +14,13 @@ static FASTCONV_INLINE SIMD(vec) SIMD(set1)(SIMD_REAL a) {
 
 static FASTCONV_INLINE SIMD(vec) SIMD(zero)(void) { return SIMD(set1)(0); }
 
+static FASTCONV_INLINE SIMD(vec) SIMD(set2)(SIMD_REAL a, SIMD_REAL b) {
+    SIMD(vec) v;
+    FASTCONV_UNROLL
+    for (int i = 0; i < SIMD_LANES; i++) v.lane[i] = i < SIMD_LANES / 2 ? a : b;
+    return v;
+}
+
 static FASTCONV_INLINE SIMD(vec) SIMD(load)(const SIMD_REAL *p) {
     SIMD(vec) v;
     FASTCONV_UNROLL
