@@ -60,11 +60,14 @@ COLD_MODULES = {
     for name in (
         "arrays",
         "call_cost",
+        "capi",
         "choice",
         "explanation",
+        "functional",
         "geometry",
         "packing",
         "threads",
+        "tiles",
     )
 }
 # GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way

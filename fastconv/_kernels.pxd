@@ -10,7 +10,7 @@ cdef extern from "cpu.h" nogil:
 
 cdef extern from "kernel_table.h" nogil:
     enum: FASTCONV_F32, FASTCONV_F64
-    enum: FASTCONV_LATENT_SUMS, FASTCONV_EVEN_COLUMNS
+    enum: FASTCONV_LATENT_SUMS, FASTCONV_FEW_PIXELS, FASTCONV_EVEN_COLUMNS
 
     ctypedef struct fastconv_conv_args:
         Py_ssize_t pixels, columns
@@ -140,6 +140,8 @@ cdef extern from "kernel_table.h" nogil:
         int conv_rows, grad_rows
         void (*conv)(const fastconv_conv_args *) noexcept nogil
         void (*conv_narrow)(const fastconv_conv_args *) noexcept nogil
+        void (*gemv)(const fastconv_conv_args *) noexcept nogil
+        void (*ger)(const fastconv_grad_args *) noexcept nogil
         void (*grad)(const fastconv_grad_args *) noexcept nogil
         void (*grad_swapped)(const fastconv_grad_args *) noexcept nogil
         void (*depthwise)(const fastconv_depthwise_args *) noexcept nogil

@@ -101,6 +101,7 @@ def tables():
                 "narrow_panel": t.narrow_panel,
                 "conv_rows": t.conv_rows, "grad_rows": t.grad_rows,
                 "conv": <size_t> t.conv, "conv_narrow": <size_t> t.conv_narrow,
+                "gemv": <size_t> t.gemv, "ger": <size_t> t.ger,
                 "grad": <size_t> t.grad, "grad_swapped": <size_t> t.grad_swapped,
                 "depthwise": <size_t> t.depthwise, "depthwise_phases": <size_t> t.depthwise_phases,
                 "depthwise_grad": <size_t> t.depthwise_grad,

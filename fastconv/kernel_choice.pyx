@@ -160,7 +160,7 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
     if plan.tiled or plan.op != INPUT_GRAD or plan.groups > 1:
         return False
     return (plan.rows.in_size * plan.columns.in_size <= 2
-            and plan.in_channels >= 16 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
+            and plan.in_channels >= 10 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
 
 
@@ -318,6 +318,8 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
     cdef Py_ssize_t run = plan.in_channels * (plan.columns.taps if plan.merged else 1), lanes = plan.kernels.lanes
     cdef Py_ssize_t wide = plan.kernels.grad_panel // lanes, full = plan.out_channels // lanes, whole, step
     cdef double best = along_channels(plan, run, plan.vectors), cost
+    if plan.few_pixels:
+        return
     plan.joined = plan.merged and 2 * run <= plan.kernels.grad_rows
     for step in range(2):
         whole = full if step == 0 else full // wide * wide

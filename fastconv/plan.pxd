@@ -57,6 +57,7 @@ cdef struct Plan:
     Py_ssize_t panel                # widest panel, in elements
     Py_ssize_t depth_block          # most of K in one kernel call
     bint trimmed                    # pixels at the left and right edges (weight_grad: taps) go without padding
+    bint few_pixels                 # weights, or those of dL/dW, go row by row as they lie
     bint narrow                     # few output channels: vectors along the runs, all of K at once
     bint packed                     # panels are packed before the first block, a part of them at a time
     Py_ssize_t parts

@@ -6,7 +6,7 @@ what cannot.
 """
 import os
 
-from fastconv._kernels cimport caches
+from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass
 from fastconv.kernel_choice cimport (
@@ -125,6 +125,8 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
     plan.panels = ceil_div(plan.vectors, widest // lanes)
     plan.panel = ceil_div(plan.vectors, plan.panels) * lanes
     plan.depth_block = min(max(caches().l2 // 2 // (plan.panel * plan.itemsize), 128), 4096)
+    if plan.few_pixels:
+        plan.depth_block = max(K, 1)
     if plan.narrow:
         # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
         most = min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel)
@@ -148,18 +150,44 @@ cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noe
         plan.gathered = False
 
 
+cdef bint are_dense(const Plan *plan, const Tensor *weights) noexcept nogil:
+    """Whether the weights of a forward pass of one group are rows of K as they lie, one after the other."""
+    return (weights.channel_stride == 1 and weights.column_stride == plan.out_channels
+            and weights.row_stride == plan.in_channels * weights.column_stride
+            and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
+
+
+cdef bint are_few(const Plan *plan, const Tensor *weights) noexcept nogil:
+    """Whether a forward pass or dL/dW has so few pixels that it takes as long as its weights do to pass once.
+
+    Or a few times, where a panel is less than the four lines that memory likes to give at once.
+    """
+    cdef Py_ssize_t pixels = plan.images * plan.rows.extent * plan.columns.extent
+    cdef bint far = plan.out_channels * plan.itemsize * depth(plan) > caches().l2
+    if plan.op == INPUT_GRAD or plan.groups > 1 or plan.tiled or plan.depthwise or plan.narrow:
+        return False
+    if plan.op == WEIGHT_GRAD:
+        return pixels <= FASTCONV_FEW_PIXELS // 2 and plan.out_channels >= plan.kernels.lanes
+    return weights.prepared == NULL and are_dense(plan, weights) and (
+        pixels <= FASTCONV_FEW_PIXELS or (
+            far and pixels <= 3 * FASTCONV_FEW_PIXELS and plan.kernels.conv_panel * plan.itemsize < 256))
+
+
+cdef Py_ssize_t long_panel(const Plan *plan, int threads) noexcept nogil:
+    """Columns whose sums stay in L1; fewer, if threads are to share them, but long stretches of memory."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, vectors = ceil_div(plan.out_channels, lanes)
+    return lanes * min(max(ceil_div(vectors, max(threads, 1)), 16), 64)
+
+
 cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     """Forward and dL/dx: whether weights are packed, and when."""
     cdef Py_ssize_t lanes = plan.kernels.lanes
     cdef Py_ssize_t unit_bytes = whole_lines(depth(plan) * plan.panel * plan.itemsize)
     # Packing tells whether the weights are finite, and so whether padding may be left out.
-    plan.weights_in_place = (
+    plan.weights_in_place = plan.few_pixels or (
         plan.op == FORWARD and not plan.narrow and not plan.rows.padded and not plan.trimmed
         and (plan.panels == 1 or plan.images * plan.rows.extent * plan.columns.extent <= 2 * plan.kernels.conv_rows)
-        and plan.groups == 1 and plan.out_channels % lanes == 0
-        and weights.channel_stride == 1 and weights.column_stride == plan.out_channels
-        and weights.row_stride == plan.in_channels * weights.column_stride
-        and weights.batch_stride == plan.geometry.kernel_width * weights.row_stride)
+        and plan.groups == 1 and plan.out_channels % lanes == 0 and are_dense(plan, weights))
     if choose_dot(plan):
         plan.weights_in_place = weights.channel_stride == 1
     # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
@@ -316,9 +344,11 @@ cdef void make_plan(
     plan.finite_only = False
     choose_pass(plan, weights, tiled)
     choose_source(plan, source, weights, may_clip)
+    plan.few_pixels = are_few(plan, weights)
     if not plan.depthwise:
-        choose_panels(plan, kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
-        if op != WEIGHT_GRAD:
+        choose_panels(plan, long_panel(plan, threads) if plan.few_pixels else
+                      kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
+        if op != WEIGHT_GRAD and not plan.few_pixels:
             leave_padding_out(plan, source, may_clip)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH

@@ -9,6 +9,8 @@
 
 /* Sums that a tile needs so that none waits for the one before: two multiply-adds a cycle, of four cycles each. */
 enum { FASTCONV_LATENT_SUMS = 8 };
+/* Pixels that gemv takes at a time, and ger at all. */
+enum { FASTCONV_FEW_PIXELS = 4 };
 /* Columns up to which conv_narrow has code of its own for pixels that are evenly spaced. */
 enum { FASTCONV_EVEN_COLUMNS = 4 };
 
@@ -33,6 +35,9 @@ typedef struct {
  * apart. */
 typedef fastconv_conv_args fastconv_conv_narrow_args;
 
+/* The first formula for any number of columns; of weights just the columns are read. */
+typedef fastconv_conv_args fastconv_gemv_args;
+
 /* grad[m][n] = (accumulate ? grad[m][n] : 0) + sum over p < pixels of in[p][from[m]] * dy[p][dy_offset + n],
  * from[m] = in_offset + (run_length < rows ? run_offset[m / run_length] + m % run_length : m) */
 typedef struct {
@@ -48,6 +53,7 @@ typedef struct {
     int accumulate;
 } fastconv_grad_args;
 typedef fastconv_grad_args fastconv_grad_swapped_args;  /* but one run, and dy has just its columns, any number of them */
+typedef fastconv_grad_args fastconv_ger_args;           /* the same for up to FASTCONV_FEW_PIXELS */
 
 /* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
  *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of

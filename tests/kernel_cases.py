@@ -44,6 +44,8 @@ def conv(
     rows = (run_k[:, None] + np.arange(length)).ravel()
     if name == "conv_narrow":
         weights = w.T
+    elif name == "gemv":
+        weights = w
     else:  # whole vectors are read, whatever they hold
         weights = call.unread(count * length, -(-columns // lanes) * lanes)
         weights[:, :columns] = w
@@ -98,6 +100,17 @@ def conv_cases(table):
 
 
 conv_narrow = functools.partial(conv, name="conv_narrow")
+gemv = functools.partial(conv, name="gemv")
+
+
+def gemv_cases(table):
+    """Up to four pixels, up to eight rows of weights at a time."""
+    starts, runs = itertools.cycle(STARTS), itertools.cycle((1, 3))
+    for columns in around(table["lanes"], 3 * table["lanes"]):
+        for pixels, length in itertools.product(range(8), (0, 1, 2, 7, 8, 9, 19)):
+            yield case(
+                pixels=pixels, columns=columns, runs=(next(runs), length), start=next(starts)
+            )
 
 
 def conv_narrow_cases(table):
@@ -178,6 +191,17 @@ def grad_swapped_cases(table):
         for columns in range(1, 2 * table["grad_rows"] + 2):
             for pixels in (0, 1, 9):
                 yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+
+
+ger = functools.partial(grad, name="ger")
+
+
+def ger_cases(table):
+    """A few pixels only."""
+    accumulate = itertools.cycle((False, True, True, False, True))
+    for columns in around(table["lanes"], 3 * table["lanes"]):
+        for pixels, rows in itertools.product(range(5), (0, 1, 2, 7)):
+            yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
 
 
 def pack(call, rows, columns, order, flip=False, special=(), finite=1):
@@ -322,7 +346,9 @@ def check_cases(table):
 CASES = {
     "conv": (conv, conv_cases),
     "conv_narrow": (conv_narrow, conv_narrow_cases),
+    "gemv": (gemv, gemv_cases),
     "grad": (grad, grad_cases),
+    "ger": (ger, ger_cases),
     "grad_swapped": (grad_swapped, grad_swapped_cases),
     "depthwise": (depthwise, depthwise_cases),
     "depthwise_phases": (depthwise_phases, depthwise_phases_cases),

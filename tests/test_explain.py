@@ -56,6 +56,7 @@ def test_what_bounds_a_call(conv, bound):
         (Conv((1, 30, 30, 64), (3, 3, 1, 64), groups=64), "one filter a channel"),
         (Conv((1, 30, 30, 64), (3, 3, 2, 64), groups=32), "groups of 2 channels in a vector"),
         (Conv((1, 60, 60, 1), (3, 3, 1, 1)), "a vector takes"),
+        (Conv((2, 1, 1, 70), (1, 1, 70, 45)), "weights row by row"),
         (Conv((1, 30, 30, 3), (3, 3, 3, 4)), "each input channel beside all filters"),
     ],
     ids=str,

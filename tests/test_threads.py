@@ -34,6 +34,7 @@ LARGE = [
     Conv((2, 61, 67, 3), (7, 7, 3, 33), stride=2, padding=3),
     Conv((2, 53, 59, 50), (1, 1, 50, 70)),
     Conv((2, 71, 67, 45), (3, 3, 1, 45), padding=1, groups=45),
+    Conv((1, 3, 3, 300), (3, 3, 300, 470)),  # one pixel
     Conv((1, 57, 59, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
 ]
 

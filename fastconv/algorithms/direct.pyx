@@ -333,7 +333,8 @@ cdef bint run_direct(
     """
     cdef Job job
     cdef Py_ssize_t part
-    job.kernel = plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv
+    job.kernel = (
+        plan.kernels.gemv if plan.few_pixels else plan.kernels.conv_narrow if plan.narrow else plan.kernels.conv)
     job.plan, job.x, job.w, job.bias, job.out = plan, x, w, bias, out
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes

@@ -178,7 +178,7 @@ cdef void run_block(
             opened = unit // rows
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
-            in_place = job.dy.channel_stride == 1 and (swapped or (
+            in_place = job.dy.channel_stride == 1 and (swapped or plan.few_pixels or (
                 phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
                 and vectors_inside(job, block, start, width)))
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
@@ -189,7 +189,9 @@ cdef void run_block(
                 select_pixels(plan, block, row, run % row_runs, work, &args)
             args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
             args.grad = grad + size * (run * phase.run_length * total + start)
-            if swapped:
+            if plan.few_pixels:
+                plan.kernels.ger(&args)
+            elif swapped:
                 plan.kernels.grad_swapped(&args)
             else:
                 plan.kernels.grad(&args)

@@ -38,6 +38,7 @@ static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff
 
 #include "conv_tmpl.h"
 #include "conv_narrow_tmpl.h"
+#include "gemv_tmpl.h"
 #include "grad_tmpl.h"
 #include "depthwise_rows_tmpl.h"
 #include "depthwise_tmpl.h"
