@@ -176,7 +176,7 @@ cdef bint are_few(const Plan *plan, const Tensor *weights) noexcept nogil:
 cdef Py_ssize_t long_panel(const Plan *plan, int threads) noexcept nogil:
     """Columns whose sums stay in L1; fewer, if threads are to share them, but long stretches of memory."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, vectors = ceil_div(plan.out_channels, lanes)
-    return lanes * min(max(ceil_div(vectors, max(threads, 1)), 16), 64)
+    return lanes * min(max(ceil_div(vectors, max(threads, 1)), 4), 64)
 
 
 cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
