@@ -53,3 +53,4 @@ cdef void find_taps(
     const Axis *axis, bint sparse, Py_ssize_t start, Py_ssize_t taps, Py_ssize_t step, Py_ssize_t *out_step,
     Py_ssize_t *dilation, Py_ssize_t *first, Py_ssize_t *end) noexcept nogil
 cdef bint reads_everywhere(const Axis *axis) noexcept nogil
+cdef Py_ssize_t alternating(const Axis *axis, Py_ssize_t *single) noexcept nogil

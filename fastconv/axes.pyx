@@ -159,3 +159,18 @@ cdef bint reads_everywhere(const Axis *axis) noexcept nogil:
         if first >= end:
             return False
     return True
+
+
+cdef Py_ssize_t alternating(const Axis *axis, Py_ssize_t *single) noexcept nogil:
+    """Taps of the phase that has fewer, which is `single`, if two phases alternate that differ by one; else 0."""
+    cdef Py_ssize_t first, second
+    if axis.out_step != 2 or axis.phases != 2 or not axis.consecutive:
+        return 0
+    first, second = axis.phase_start[1], axis.taps - axis.phase_start[1]
+    single[0] = 0 if first < second else 1
+    # Both read from the same element on: the other phase a step later if it is the first one.
+    if max(first, second) != min(first, second) + 1 or (
+            axis.tap_offset[axis.phase_start[single[0]]]
+            != axis.tap_offset[axis.phase_start[1 - single[0]]] + single[0]):
+        return 0
+    return min(first, second)

@@ -138,8 +138,10 @@ cdef dict blocking_of(const Plan *plan):
     }
     if plan.trimmed or plan.clipped:
         found["padding"] = "left out of the sums"
-    if plan.depthwise:
-        across = "a tile" if three_by_three(plan) and plan.op != WEIGHT_GRAD else f"{plan.strip_pixels} pixels"
+    if plan.depthwise and plan.op == WEIGHT_GRAD:
+        found["a sum"] = f"of up to {plan.strip_chain} pixels"
+    elif plan.depthwise:
+        across = "a tile" if three_by_three(plan) else f"{plan.strip_pixels} pixels"
         found["strip"] = f"{plan.strip_rows} rows x {across}"
     else:
         found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"

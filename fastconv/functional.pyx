@@ -8,6 +8,7 @@ from fastconv.choice cimport need_algorithm, read_algorithm
 from fastconv.engine cimport Algorithm, execute, is_empty
 from fastconv.geometry cimport (
     Geometry, Options, read_input_shape, read_options, read_pair, resolve_geometry)
+from fastconv.kernel_choice cimport MANY_PRODUCTS
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op
 from fastconv.packing cimport PackedWeights
 from fastconv.threads cimport thread_count
@@ -57,7 +58,7 @@ cdef object compute(
         check_output(out, shape, dtype, inputs)
     if out is None or not is_dense(out):
         # The vectors of a depthwise pass start where those of its input do: see algorithms/depthwise.pyx.
-        alike = g.groups == g.in_channels > 1 and g.stride_width == 1 and g.kernel_width < 7
+        alike = g.groups == g.in_channels > 1 and g.stride_width == 1 and g.kernel_width < MANY_PRODUCTS
         result = make_output(shape, dtype, first.tensor.data, alike)
     if is_empty(op, g):
         result[...] = 0 if bias is None else numpy.asarray(inputs[2])

@@ -209,8 +209,8 @@ cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
 
 
 cdef bint three_by_three(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has the kernel that goes down columns of tiles."""
-    return plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
+    """Whether a depthwise pass has the kernel that goes down columns of tiles: dL/dW has none."""
+    return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
         plan.repeat == 1 or plan.shared) and (
         plan.rows.out_step == plan.columns.out_step == 1 and plan.rows.in_step == plan.columns.in_step <= 2)
 
@@ -358,7 +358,7 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
-        if op != WEIGHT_GRAD and three_by_three(plan) and not plan.gathered:
+        if three_by_three(plan) and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with two rows that end no sum
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)

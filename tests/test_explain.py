@@ -90,6 +90,23 @@ def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
                 assert explain(conv, which).blocking["strip"] == f"{strip} x a tile"
 
 
+def test_rows_of_a_large_image_of_few_channels_go_some_at_a_time():
+    """Each is in pages of its own."""
+    conv = Conv((1, 1080, 1920, 1), (3, 3, 1, 16), padding=1)
+    rows = int(explain(conv).blocking["strip"].split()[0])
+    assert 8 <= rows < 100
+
+
+def test_a_single_pixel_is_shared_among_threads():
+    """By columns of its weights: 25 MB here, and 256 filters."""
+    conv = Conv((1, 7, 7, 512), (7, 7, 512, 256))
+    with fastconv.num_threads(2):
+        threads = fastconv.get_num_threads()  # one without OpenMP
+        said = explain(conv).blocking
+    assert "row by row" in said["kernel"]
+    assert said["tasks"].startswith(f"{threads} on {threads} thread")
+
+
 def test_large_weights_are_packed_in_parts():
     many_weights = Conv((4, 30, 30, 512), (3, 3, 512, 512))
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")

@@ -28,18 +28,16 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, aligned, find_taps
+from fastconv.axes cimport Axis, aligned, alternating, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
-from fastconv.kernel_choice cimport many_vectors
+from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, inputs_of, three_by_three
 
 
-# Taps across up to which the ends of a line of elements take little, and from which on each input has so many products
-# that how it lies does not matter.
+# Taps across up to which the ends of a line of elements take little.
 cdef Py_ssize_t FEW_PRODUCTS = 4
-cdef Py_ssize_t MANY_PRODUCTS = 7
 # Vectors that are not aligned share lines with the next ones, which should still be near after so many rows.
 cdef Py_ssize_t UNALIGNED_ROWS = 8
 
@@ -283,21 +281,6 @@ cdef void run_phase(const Job *job, const Block *block, const Phase *phase, cons
             part.rows = min(most, rows - part.row)
             run_part(job, &part)
             part.row += part.rows
-
-
-cdef Py_ssize_t alternating(const Axis *axis, Py_ssize_t *single) noexcept nogil:
-    """Taps of the phase that has fewer, which is `single`, if two phases alternate that differ by one; else 0."""
-    cdef Py_ssize_t first, second
-    if axis.out_step != 2 or axis.phases != 2 or not axis.consecutive:
-        return 0
-    first, second = axis.phase_start[1], axis.taps - axis.phase_start[1]
-    single[0] = 0 if first < second else 1
-    # Both read from the same element on: the other phase a step later if it is the first one.
-    if max(first, second) != min(first, second) + 1 or (
-            axis.tap_offset[axis.phase_start[single[0]]]
-            != axis.tap_offset[axis.phase_start[1 - single[0]]] + single[0]):
-        return 0
-    return min(first, second)
 
 
 cdef bint run_phases(const Job *job, const Block *block, const Source *source) noexcept nogil:

@@ -108,28 +108,28 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
 }
 
 /* The tiles of all rows, of each all channels.  A tile between others may compute some pixels of the one before again.
- * Where all lanes read the same there are half as many widths, since such images are large, and any number of channels. */
+ * What all lanes read has no tiles of half a width, since such images are large, and any number of channels. */
 static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride, const int across,
                                             const int kind) {
-    enum { wide = DEPTHWISE_COLUMN };
-    const int half = kind == OWN ? wide / 2 + 1 : wide;
+    enum { wide = DEPTHWISE_COLUMN, half = DEPTHWISE_COLUMN / 2 + 1 };
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
+    const int halves = kind == OWN && half < wide;
     ptrdiff_t left = 0, right = pixels;
     while (left < pixels && left * across + 1 < args->first_column) left++;
     while (right > left && (right - 1) * across + 2 > args->end_column) right--;
     for (ptrdiff_t p = 0, tile; p < pixels; p += tile) {
         const ptrdiff_t rest = p < left ? 0 : right - p;
         tile = 1;
-        if (right - left >= wide && (rest > 2 * half || (rest > half && rest != 2 * half) || (half == wide && rest > 0)))
+        if (right - left >= wide && (halves ? rest > half && rest != 2 * half : rest > 0))
             tile = wide;
-        else if (right - left >= half && rest > 1)
+        else if (halves && right - left >= half && rest > 1)
             tile = half;
         if (tile > rest && tile > 1) p = right - tile;
         for (ptrdiff_t c = 0; c >= 0; c = channels > LANES ? K(next_vector)(c, args->first_vector, channels) : -1) {
             const int lanes = kind != OWN && channels < LANES ? (int)channels : LANES;
             if (wide > 1 && tile == wide)
                 K(rows_column)(args, p, c, lanes, wide, stride, across, kind);
-            else if (half > 1 && half < wide && tile == half)
+            else if (halves && tile == half)
                 K(rows_column)(args, p, c, lanes, half, stride, across, kind);
             else
                 K(rows_column)(args, p, c, lanes, 1, stride, across, kind);
@@ -153,14 +153,13 @@ ROWS(pairs, 1, 2, PAIRS)
 #undef SHARED
 #undef PAIRS
 
-/* Whether they apply. */
-static FASTCONV_INLINE int K(rows_stride)(const fastconv_depthwise_args *args) {
+/* Whether they apply to channels of their own. */
+static FASTCONV_INLINE int K(rows_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
     if (args->tap_rows != 3 || args->tap_columns != 3 || args->group > 1) return 0;
     if (args->rows < 1 || args->channels < LANES || args->accumulate) return 0;
-    for (int stride = 1; stride <= 2; stride++)
-        if (args->row_step == stride * down && args->column_step == stride * across) return stride;
-    return 0;
+    return (args->row_step == down && args->column_step == across)
+           || (args->row_step == 2 * down && args->column_step == 2 * across);
 }
 
 /* As if rows and columns that lie between the taps were not there. */

@@ -158,7 +158,7 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     const ptrdiff_t reach = (args->pixels - 1) * step + (taps - 1) * across;
     const int inside = args->first_column <= 0 && args->end_column > reach;
 
-    if (args->shared || K(rows_stride)(args))
+    if (args->shared || K(rows_apply)(args))
         K(depthwise_rows)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
