@@ -1,6 +1,7 @@
 """The depthwise kernels against their formulas: see kernel_cases.py."""
 
 import itertools
+import random
 
 import numpy as np
 from kernel_sizes import STARTS, add_start, around, case, wide
@@ -136,17 +137,23 @@ EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (
 
 def depthwise_cases(table):
     lanes = table["lanes"]
-    start, edges = (itertools.cycle(c) for c in (STARTS, EDGES))
-    strips = itertools.cycle((64, 8, 16, 4, 5, 64, 1))
-    groups = itertools.cycle([1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= lanes)])
-    firsts, rows = itertools.cycle((0, 1, 0, lanes - 1, 2)), itertools.cycle((1, 4, 2, 3, 7, 5, 6))
+    chosen = random.Random("depthwise")
+    groups = [1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= lanes)]
+    # Tiles of 14, 7, 4, 3 and 1 pixels, and those that overlap others; half of them at a time.
+    halves = itertools.cycle(((0, 3, 5, 8, 15, 23), (1, 4, 7, 13, 17, 35)))
     for window, channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
-        # Tiles of 14, 7, 4, 3 and 1 pixels, and those that overlap others.
-        for pixels in (0, 1, 3, 4, 5, 7, 8, 13, 15, 17, 23, 35):
-            sizes = case(rows=next(rows), pixels=pixels, channels=channels, group=next(groups))
-            where = case(edges=next(edges), strip=next(strips), first_vector=next(firsts))
-            taps = dict(zip(("taps", "steps", "dilations"), window, strict=True))
-            yield sizes | where | taps | case(start=next(start))
+        for pixels in next(halves):
+            yield case(
+                **dict(zip(("taps", "steps", "dilations"), window, strict=True)),
+                rows=chosen.randint(1, 7),
+                pixels=pixels,
+                channels=channels,
+                group=chosen.choice(groups),
+                start=chosen.choice(STARTS),
+                edges=chosen.choice(EDGES),
+                strip=chosen.choice((64, 8, 16, 4, 5, 1)),
+                first_vector=chosen.choice((0, 1, 0, lanes - 1, 2)),
+            )
     yield from shared_cases(lanes)
 
 
