@@ -39,12 +39,12 @@ cdef int _count = 1
 
 
 cdef int thread_count() noexcept nogil:
-    return 1 if fastconv_forked else fastconv_get_setting(&_count)
+    return 1 if fastconv_forked or not FASTCONV_OPENMP else fastconv_get_setting(&_count)
 
 
 cdef int threads_for(int asked) noexcept nogil:
     """Threads of a call that asks for so many, 0 for the default; a forked child has one in any case."""
-    return 1 if fastconv_forked else asked if asked > 0 else fastconv_get_setting(&_count)
+    return 1 if fastconv_forked or not FASTCONV_OPENMP else asked if asked > 0 else fastconv_get_setting(&_count)
 
 
 def _quota(root="/sys/fs/cgroup"):
@@ -107,7 +107,7 @@ def get_num_threads():
     ...     fastconv.get_num_threads()
     1
     """
-    return thread_count() if FASTCONV_OPENMP else 1
+    return thread_count()
 
 
 def set_num_threads(n):
