@@ -11,7 +11,7 @@ from fastconv.axes cimport axis_entries
 from fastconv.choice cimport need_algorithm, read_algorithm, refusal_text
 from fastconv.engine cimport Algorithm, make_plans
 from fastconv.geometry cimport Geometry, resolve_shapes
-from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, three_by_three
+from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor, goes_down
 from fastconv.threads cimport thread_count
 from fastconv.tiles cimport SERVES, Refusal, Winograd
 
@@ -141,7 +141,7 @@ cdef dict blocking_of(const Plan *plan):
     if plan.depthwise and plan.op == WEIGHT_GRAD:
         found["a sum"] = f"of up to {plan.strip_chain} pixels"
     elif plan.depthwise:
-        across = "a tile" if three_by_three(plan) else f"{plan.strip_pixels} pixels"
+        across = "a tile" if goes_down(plan) else f"{plan.strip_pixels} pixels"
         found["strip"] = f"{plan.strip_rows} rows x {across}"
     else:
         found["panel"] = f"{plan.panel} of {plan.out_channels} output channels a group"

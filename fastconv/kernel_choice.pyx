@@ -11,6 +11,8 @@ cdef Py_ssize_t FEW_FILTERS = 4
 # Pixels across for which tiles are wide enough, and vectors of products a tap that a tile's pixels cost more than.
 cdef Py_ssize_t MANY_COLUMNS = 16
 cdef Py_ssize_t FEW_INPUTS = 4
+# Vectors of a run from which on adding up the lanes of a few filters costs less than broadcasting.
+cdef Py_ssize_t FEW_LANES = 8
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
@@ -51,17 +53,43 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     return finite
 
 
+cdef bint leaves_edges_out(const Plan *plan) noexcept nogil:
+    """Whether the kernel of few shared channels has code for the edges of images."""
+    return plan.rows.taps == plan.columns.taps == 3
+
+
+cdef bint run_is_short(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noexcept nogil:
+    """Whether columns of tiles gain more by a short run of inputs than they lose at their ends: other taps than 3x3.
+
+    There, each row of taps but one has sums of rows that go nowhere; and a tile of conv, which broadcasts each input
+    once a row of taps, has whole vectors of them to permute, or few filters for vectors along the runs.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, run = inner * plan.columns.taps, rows = plan.rows.extent
+    if plan.columns.in_step > 1 or not (plan.rows.taps in (2, 4, 5, 7)) or (
+            run * plan.rows.taps * lanes * plan.itemsize > caches().l2 // 4):
+        return False
+    if 2 * outer == lanes:
+        return (run < lanes or rows > 4 * plan.rows.taps) and (
+            outer > plan.kernels.narrow_panel or run < FEW_LANES * lanes)
+    if inner == 1 and outer <= FEW_FILTERS and plan.columns.extent >= FEW_LANES * lanes:     # see `single` below
+        return False
+    return plan.kernels.conv_panel >= 4 * lanes >= 4 * outer and run <= 4 * outer and (
+        run < lanes or (run < 2 * lanes and rows > 8 * plan.rows.taps))
+
+
 cdef bint all_see_few(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noexcept nogil:
-    """Whether 3x3 taps go down columns of tiles, like depthwise ones, each of `inner` channels shared by all lanes.
+    """Whether taps go down columns of tiles, like depthwise ones, each of `inner` channels shared by all lanes.
 
     A register tile spends more on its pixels than on products where channels are few; and where `outer` channels are
     half a vector, two pixels share one.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, vectors = ceil_div(outer, lanes), step = plan.rows.in_step
-    if plan.op == WEIGHT_GRAD or plan.groups > 1 or plan.rows.taps != 3 or plan.columns.taps != 3 or (
+    if plan.op == WEIGHT_GRAD or plan.groups > 1 or plan.columns.extent < MANY_COLUMNS or (
             plan.geometry.dilation_height > 1 or plan.geometry.dilation_width > 1 or plan.columns.in_step != step
-            or step > 2 or plan.rows.out_step > 1 or plan.columns.out_step > 1 or plan.columns.extent < MANY_COLUMNS):
+            or step > 2 or plan.rows.out_step > 1 or plan.columns.out_step > 1):
         return False
+    if plan.rows.taps != 3 or plan.columns.taps != 3:
+        return run_is_short(plan, inner, outer)
     if 2 * outer == lanes and step == 1:
         return outer > plan.kernels.narrow_panel or inner < 6 * outer
     if vectors > 1 and (step > 1 or plan.kernels.conv_panel < 4 * lanes):   # wide tiles of few registers share more
@@ -91,7 +119,9 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     if not (tiled or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
         if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
             plan.shared = inner
-        elif plan.op == INPUT_GRAD and all_see_few(plan, multiplier, inner):
+        elif plan.op == INPUT_GRAD and all_see_few(plan, multiplier, inner) and (
+                leaves_edges_out(plan) or not (plan.rows.padded or plan.columns.padded)
+                or all_finite(plan, weights)):
             plan.shared = multiplier
     plan.depthwise = plan.group > 1 or single or plan.shared > 0
     plan.multiplier = 1 if plan.shared > 0 else multiplier
@@ -222,7 +252,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         choose_repeat(plan)
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
-        plan.clipped = padded and plan.group == 1
+        plan.clipped = padded and plan.group == 1 and (plan.shared == 0 or leaves_edges_out(plan))
         if plan.op == FORWARD:
             plan.clipped = plan.clipped and all_finite(plan, weights)
         elif plan.op == WEIGHT_GRAD:

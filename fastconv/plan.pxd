@@ -78,7 +78,7 @@ cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
     const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
-cdef bint three_by_three(const Plan *plan) noexcept nogil
+cdef bint goes_down(const Plan *plan) noexcept nogil
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil

@@ -208,11 +208,13 @@ cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
     return plan.shared if plan.shared > 0 else plan.group
 
 
-cdef bint three_by_three(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has the kernel that goes down columns of tiles: dL/dW has none."""
+cdef bint goes_down(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
+    if plan.shared > 0:
+        return True
     return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
-        plan.repeat == 1 or plan.shared) and (
-        plan.rows.out_step == plan.columns.out_step == 1 and plan.rows.in_step == plan.columns.in_step <= 2)
+        plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
+        and plan.rows.in_step == plan.columns.in_step <= 2)
 
 
 cdef void choose_strips(Plan *plan) noexcept nogil:
@@ -228,11 +230,11 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
     if plan.streamed:
         plan.strip_pixels = plan.strip_rows = 4
-    if three_by_three(plan):
+    if goes_down(plan):
         plan.strip_rows = plan.rows.block
         if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
             row = plan.columns.extent * plan.out_total * plan.itemsize
-            plan.strip_rows = min(max(caches().l2 // 2 // row, 8), plan.rows.block)
+            plan.strip_rows = min(max(caches().l2 // 2 // row, 4 * plan.rows.taps), plan.rows.block)
         elif plan.out_total * plan.itemsize % SAME_SETS == 0:
             plan.strip_rows = 3
 
@@ -358,8 +360,10 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
-        if three_by_three(plan) and not plan.gathered:
-            pixels = plan.rows.extent * plan.columns.extent     # each strip begins with two rows that end no sum
+        if goes_down(plan) and not plan.gathered:
+            pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
+        elif plan.shared > 0:
+            pixels = max(pixels, 16 * plan.rows.taps * plan.columns.extent)
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)
         if plan.rows.phases * plan.columns.phases > 1:

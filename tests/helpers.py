@@ -177,6 +177,10 @@ GEOMETRIES = [
     *(
         Conv((2, 5, 24, c), (3, 3, c, o), padding=1) for c, o in ((1, 8), (9, 8), (4, 4), (3, 2))
     ),  # pairs of pixels
+    Conv((2, 9, 24, 2), (5, 5, 2, 8), padding=2),
+    Conv((1, 8, 33, 3), (7, 7, 3, 13), padding=((3, 0), (1, 3))),
+    Conv((1, 7, 40, 5), (4, 4, 5, 8), padding=(2, 1)),
+    Conv((2, 6, 20, 11), (2, 3, 11, 16)),
     Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
     Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),

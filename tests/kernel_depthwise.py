@@ -159,17 +159,31 @@ def depthwise_cases(table):
 
 def shared_cases(lanes):
     """All channels read the same few, or the halves of a vector those of two pixels."""
-    start, edges = itertools.cycle(("zero", "bias", "bias")), itertools.cycle(EDGES)
-    rows, groups = itertools.cycle((1, 4, 2, 3, 7)), itertools.cycle((1, 3, 2, 5))
-    for channels, step, pairs in (
-        *itertools.product(around(lanes, 2 * lanes), (1, 2), (False,)),
-        (lanes, 1, True),
+    chosen = random.Random("shared")
+    # Other taps than 3x3 have a stride of 1, and no padding.
+    kinds = [
+        *(((3, 3), step) for step in (1, 2)),
+        *(((r, t), 1) for r in (2, 4, 5, 7) for t in (1, 4, 5)),
+    ]
+    for (taps, step), (channels, pairs) in itertools.product(
+        kinds, (*((n, False) for n in around(lanes, 2 * lanes)), (lanes, True))
     ):
-        for pixels in (0, 1, 4, 7, 8, 14, 17, 30):
-            sizes = case(rows=next(rows), pixels=pixels, channels=channels, group=next(groups))
-            steps = (step, 2 if pairs else step)
-            taps = case(taps=(3, 3), steps=steps, dilations=(1, 1), edges=next(edges))
-            yield sizes | taps | case(start=next(start), shared=True, pairs=pairs)
+        if pairs and step > 1:
+            continue
+        for pixels in chosen.sample((1, 2, 4, 5, 6, 7, 8, 14, 17, 30), 5):
+            yield case(
+                taps=taps,
+                steps=(step, 2 if pairs else step),
+                dilations=(1, 1),
+                rows=chosen.randint(1, 7),
+                pixels=pixels,
+                channels=channels,
+                group=chosen.choice((1, 2, 3, 5)),
+                start=chosen.choice(("zero", "bias")),
+                edges=chosen.choice(EDGES) if taps == (3, 3) else EDGES[0],
+                shared=True,
+                pairs=pairs,
+            )
 
 
 def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):

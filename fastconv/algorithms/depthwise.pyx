@@ -16,7 +16,7 @@ where pixels are many vectors but few, a vector more takes the first `shift` cha
     elements     p0: 0 1 2 3 4 5 6 7  p1: 0 1 2 3 4 5 6 7  p2: 0 1 2 3 4 5 6 7
     shift 3      head ^^^^^  | 3 4 5 6 7 0 1 2 | 3 4 5 6 7 0 1 2 |  ^^^^^^^^^ tail
 
-A few input channels that all filters see go the same way, if taps are 3x3: each is broadcast to a vector of filters.
+A few input channels that all filters see go the same way: each is broadcast to a vector of filters.
 Where filters are half a vector, a vector holds those of two pixels.
 
 In a dL/dx of stride 2 the outputs of four phases alternate.  Where those differ by a tap, a kernel of their own
@@ -33,7 +33,7 @@ from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, inputs_of, three_by_three
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, inputs_of, goes_down
 
 
 # Taps across up to which the ends of a line of elements take little.
@@ -379,7 +379,7 @@ cdef void run_depthwise(
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
     job.rows = plan.strip_rows
-    if three_by_three(plan) and not (plan.gathered or plan.streamed or plan.shared) and job.shift == 0 and (
+    if goes_down(plan) and not (plan.gathered or plan.streamed or plan.shared) and job.shift == 0 and (
             plan.out_total % plan.kernels.lanes or <size_t> x.data % 64):
         job.rows = min(job.rows, UNALIGNED_ROWS // plan.rows.in_step)
     job.rotated = pack_weights(&job, w, 0, job.packed)

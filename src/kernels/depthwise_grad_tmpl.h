@@ -158,7 +158,7 @@ static FASTCONV_INLINE void K(depthwise_grad_channel)(const fastconv_depthwise_g
         for (; r < args->tap_rows; r++) K(depthwise_grad_rows)(args, r, channel, 1, taps, stride, lanes);
         return;
     }
-    if (args->tap_columns < 7)
+    if (args->tap_columns < 7 && (DEPTHWISE_WINDOWS || FASTCONV_KNOWN(lanes)))
         for (; r + 3 <= args->tap_rows; r += 3) K(depthwise_grad_band)(args, r, channel, 3, lanes);
     for (; r < args->tap_rows; r++) K(depthwise_grad_band)(args, r, channel, 1, lanes);
 }

@@ -1,31 +1,22 @@
-/* Part of depthwise: 3x3 taps of stride 1 or 2, down a column of tiles.
+/* Part of depthwise: 3x3 taps of stride 1 or 2, down a column of tiles; each channel has its own weights.
  *
  * A few pixels of one vector of channels go down the rows of the input.  The sums of every row of output that the
  * current row of input belongs to stay in registers, three with stride 1 and two with stride 2: each input vector is
- * loaded once.  Rows of padding are left out, and so is a column of padding on either side; where there are more, tiles
- * are single pixels, which leave out each by itself.
- *
- * What a lane reads is the channel's own, whose nine weights stay in registers, too; or, of few input channels, what all
- * lanes read, one input channel after the other; or what one half reads, and the other one a pixel further on. */
-#define OWN 0
-#define SHARED 1
-#define PAIRS 2
+ * loaded once.  The nine weights stay in registers, too.  Rows of padding are left out, and so is a column of padding on
+ * either side; where there are more, tiles are single pixels, which leave out each by itself. */
 
-/* One row of input, of one channel that lanes read.  To the sums of three rows of output it is the first, second or third
- * row of taps; NULL for those that it does not belong to.  [begin, end) are the columns inside, which wide tiles miss by
- * one at the most. */
+/* One row of input.  To the sums of three rows of output it is the first, second or third row of taps; NULL for those
+ * that it does not belong to.  [begin, end) are the columns inside, which wide tiles miss by one at the most. */
 static FASTCONV_INLINE void K(rows_add)(const fastconv_depthwise_args *args, const REAL *in, ptrdiff_t begin,
                                         ptrdiff_t end, const VEC *w, VEC *first, VEC *second, VEC *third,
-                                        const int pixels, const int stride, const int kind) {
+                                        const int pixels, const int stride) {
     const ptrdiff_t step = args->in_column;
     const int columns = (pixels - 1) * stride + 3;
     FASTCONV_UNROLL
     for (int j = 0; j < columns; j++, in += step) {
         if ((pixels == 1 || j == 0) && begin > j) continue;
         if ((pixels == 1 || j == columns - 1) && end <= j) continue;
-        const VEC x = V(keep)(kind == OWN      ? V(load)(in)
-                              : kind == SHARED ? V(set1)(*in)
-                                               : V(set2)(*in, in[args->second]));
+        const VEC x = V(keep)(V(load)(in));
         FASTCONV_UNROLL
         for (int t = 0; t < 3; t++) {
             const int m = (j - t) / stride;
@@ -37,58 +28,43 @@ static FASTCONV_INLINE void K(rows_add)(const fastconv_depthwise_args *args, con
     }
 }
 
-/* The same of every channel that they read, one after the other. */
-static FASTCONV_INLINE void K(rows_add_all)(const fastconv_depthwise_args *args, const REAL *in, ptrdiff_t begin,
-                                            ptrdiff_t end, const REAL *weights, VEC *first, VEC *second, VEC *third,
-                                            const int pixels, const int stride, const int kind) {
-    const ptrdiff_t tap = args->group * args->weights_stride;
-    for (ptrdiff_t i = 0; i < args->group; i++, in++, weights += args->weights_stride) {
-        VEC w[9];
-        FASTCONV_UNROLL
-        for (int t = 0; t < 9; t++) w[t] = V(load)(weights + t * tap);
-        K(rows_add)(args, in, begin, end, w, first, second, third, pixels, stride, kind);
-    }
-}
-
 /* Ends the sums of a row of output, which start anew for another. */
-static FASTCONV_INLINE void K(rows_end)(REAL *out, ptrdiff_t step, int inside, VEC start, VEC *sum, const int pixels,
-                                        int lanes) {
+static FASTCONV_INLINE void K(rows_end)(REAL *out, ptrdiff_t step, int inside, VEC start, VEC *sum,
+                                        const int pixels) {
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
-        if (inside) K(store_up_to)(out + m * step, sum[m], lanes);
+        if (inside) V(store)(out + m * step, sum[m]);
         sum[m] = start;
     }
 }
 
 /* Pixels [p, p + pixels) of every row of output, of the channels from c on.  Sums of rows before the first and after
- * the last are formed with the others, and go nowhere.  `stride` is that of rows, `across` that of columns. */
-static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t c, int lanes,
-                                           const int pixels, const int stride, const int across, const int kind) {
-    const ptrdiff_t column = p * across, out_step = args->out_column;
+ * the last are formed with the others, and go nowhere. */
+static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t c,
+                                           const int pixels, const int stride) {
+    const ptrdiff_t column = p * stride, out_step = args->out_column;
     const ptrdiff_t first = args->first_row, last = args->end_row, rows = args->rows;
     const ptrdiff_t begin = args->first_column - column, end = args->end_column - column;
-    const REAL *in = (const REAL *)args->in + column * args->in_column + (kind == OWN ? c : 0);
+    const REAL *in = (const REAL *)args->in + column * args->in_column + c;
     const REAL *weights = (const REAL *)args->weights + c;
     REAL *out = (REAL *)args->out + p * out_step + c;
-    const VEC start = args->bias ? K(load_up_to)((const REAL *)args->bias + c, lanes) : V(zero)();
+    const VEC start = args->bias ? V(load)((const REAL *)args->bias + c) : V(zero)();
     VEC a[DEPTHWISE_COLUMN], b[DEPTHWISE_COLUMN], d[DEPTHWISE_COLUMN], w[9];
     ptrdiff_t i = 0, y = stride == 1 ? -2 : -1;   /* the row of input, and of output that it ends */
 
     out += y * args->out_row;
     FASTCONV_UNROLL
-    for (int t = 0; t < 9; t++) w[t] = kind == OWN ? V(load)(weights + t * args->weights_stride) : start;
+    for (int t = 0; t < 9; t++) w[t] = V(load)(weights + t * args->weights_stride);
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) a[m] = b[m] = d[m] = start;
 /* The next row of input, and the row of output that ends with it. */
 #define ADD(first_sum, second_sum, third_sum)                                                                          \
-    if (i >= first && i < last && kind == OWN)                                                                         \
-        K(rows_add)(args, in, begin, end, w, first_sum, second_sum, third_sum, pixels, across, kind);                  \
-    else if (i >= first && i < last)                                                                                   \
-        K(rows_add_all)(args, in, begin, end, weights, first_sum, second_sum, third_sum, pixels, across, kind);        \
+    if (i >= first && i < last)                                                                                        \
+        K(rows_add)(args, in, begin, end, w, first_sum, second_sum, third_sum, pixels, stride);                        \
     i++;                                                                                                               \
     in += args->in_row;
 #define END(sum)                                                                                                       \
-    K(rows_end)(out, out_step, y >= 0, start, sum, pixels, lanes);                                                     \
+    K(rows_end)(out, out_step, y >= 0, start, sum, pixels);                                                            \
     out += args->out_row;                                                                                              \
     if (++y == rows) return;
     for (;;) {
@@ -107,16 +83,14 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
 #undef END
 }
 
-/* The tiles of all rows, of each all channels.  A tile between others may compute some pixels of the one before again.
- * What all lanes read has no tiles of half a width, since such images are large, and any number of channels. */
-static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride, const int across,
-                                            const int kind) {
+/* The tiles of all rows, of each all channels.  A tile between others may compute some pixels of the one before again. */
+static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride) {
     enum { wide = DEPTHWISE_COLUMN, half = DEPTHWISE_COLUMN / 2 + 1 };
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
-    const int halves = kind == OWN && half < wide;
+    const int halves = half < wide;
     ptrdiff_t left = 0, right = pixels;
-    while (left < pixels && left * across + 1 < args->first_column) left++;
-    while (right > left && (right - 1) * across + 2 > args->end_column) right--;
+    while (left < pixels && left * stride + 1 < args->first_column) left++;
+    while (right > left && (right - 1) * stride + 2 > args->end_column) right--;
     for (ptrdiff_t p = 0, tile; p < pixels; p += tile) {
         const ptrdiff_t rest = p < left ? 0 : right - p;
         tile = 1;
@@ -125,35 +99,28 @@ static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args,
         else if (halves && right - left >= half && rest > 1)
             tile = half;
         if (tile > rest && tile > 1) p = right - tile;
-        for (ptrdiff_t c = 0; c >= 0; c = channels > LANES ? K(next_vector)(c, args->first_vector, channels) : -1) {
-            const int lanes = kind != OWN && channels < LANES ? (int)channels : LANES;
+        for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, channels)) {
             if (wide > 1 && tile == wide)
-                K(rows_column)(args, p, c, lanes, wide, stride, across, kind);
+                K(rows_column)(args, p, c, wide, stride);
             else if (halves && tile == half)
-                K(rows_column)(args, p, c, lanes, half, stride, across, kind);
+                K(rows_column)(args, p, c, half, stride);
             else
-                K(rows_column)(args, p, c, lanes, 1, stride, across, kind);
+                K(rows_column)(args, p, c, 1, stride);
         }
     }
 }
 
 /* Functions of their own, each with registers for its tiles. */
-#define ROWS(name, stride, across, kind)                                                                           \
-    static FASTCONV_NOINLINE void K(rows_##name)(const fastconv_depthwise_args *args) {                            \
-        const fastconv_depthwise_args own = *args;  /* stores cannot change what is local */                       \
-        K(rows_columns)(&own, stride, across, kind);                                                               \
+#define ROWS(stride)                                                                                                   \
+    static FASTCONV_NOINLINE void K(rows_s##stride)(const fastconv_depthwise_args *args) {                             \
+        const fastconv_depthwise_args own = *args;  /* stores cannot change what is local */                           \
+        K(rows_columns)(&own, stride);                                                                                 \
     }
-ROWS(s1, 1, 1, OWN)
-ROWS(s2, 2, 2, OWN)
-ROWS(shared_s1, 1, 1, SHARED)
-ROWS(shared_s2, 2, 2, SHARED)
-ROWS(pairs, 1, 2, PAIRS)
+ROWS(1)
+ROWS(2)
 #undef ROWS
-#undef OWN
-#undef SHARED
-#undef PAIRS
 
-/* Whether they apply to channels of their own. */
+/* Whether they apply. */
 static FASTCONV_INLINE int K(rows_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
     if (args->tap_rows != 3 || args->tap_columns != 3 || args->group > 1) return 0;
@@ -172,9 +139,5 @@ static void K(depthwise_rows)(const fastconv_depthwise_args *given) {
     args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
     args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
     args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
-    if (args->rows == 0 || args->channels == 0) return;
-    if (args->shared)
-        (args->second ? K(rows_pairs) : args->row_step == down ? K(rows_shared_s1) : K(rows_shared_s2))(args);
-    else
-        (args->row_step == down ? K(rows_s1) : K(rows_s2))(args);
+    (args->row_step == down ? K(rows_s1) : K(rows_s2))(args);
 }

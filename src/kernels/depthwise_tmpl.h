@@ -1,5 +1,5 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
- * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h).
+ * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h; of few channels that all see: depthwise_shared_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
  * input channel of its group beside each output channel.  Where taps are neighbours, they may go by windows: each
@@ -158,7 +158,9 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     const ptrdiff_t reach = (args->pixels - 1) * step + (taps - 1) * across;
     const int inside = args->first_column <= 0 && args->end_column > reach;
 
-    if (args->shared || K(rows_apply)(args))
+    if (args->shared)
+        K(depthwise_shared)(args);
+    else if (K(rows_apply)(args))
         K(depthwise_rows)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
@@ -180,8 +182,7 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
     assert(args->shared || (args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0));
     assert(args->group >= 1);
-    assert(!args->shared || (args->tap_rows == 3 && args->tap_columns == 3 && !args->accumulate && !args->first_vector));
-    assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared || args->first_vector % args->group == 0));
+    assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared ? !args->first_vector : args->first_vector % args->group == 0));
 
     for (ptrdiff_t y = 0; y < rows; y++) {
         for (ptrdiff_t p = 0; p < columns; p++) {

@@ -4,7 +4,7 @@
  * the first level of the cache; or rows of dL/dW stream to it.  The chains of the sums are conv's and grad's, and so are
  * the bits. */
 
-enum { K(gemv_together) = 8 };
+enum { K(gemv_together) = CONV_MAX_ROWS < 8 ? CONV_MAX_ROWS : 8 };
 
 /* Adds `rows` rows of weights from w on to the sums of `pixels` pixels. */
 static FASTCONV_INLINE void K(gemv_rows)(const REAL *const *x, REAL *const *sum, const REAL *w, ptrdiff_t stride,
@@ -15,19 +15,29 @@ static FASTCONV_INLINE void K(gemv_rows)(const REAL *const *x, REAL *const *sum,
         FASTCONV_UNROLL
         for (int r = 0; r < rows; r++) b[p][r] = V(set1)(x[p][r]);
     }
-    for (ptrdiff_t n = 0; n < columns; n += LANES, w += LANES) {
-        const int lanes = columns - n < LANES ? (int)(columns - n) : LANES;
+    ptrdiff_t n = 0;
+    for (; n + LANES <= columns; n += LANES, w += LANES) {
         VEC a[FASTCONV_FEW_PIXELS];
         FASTCONV_UNROLL
-        for (int p = 0; p < pixels; p++) a[p] = K(load_up_to)(sum[p] + n, lanes);
+        for (int p = 0; p < pixels; p++) a[p] = V(load)(sum[p] + n);
         FASTCONV_UNROLL
         for (int r = 0; r < rows; r++) {
-            const VEC v = K(load_up_to)(w + r * stride, lanes);
+            const VEC v = V(load)(w + r * stride);
             FASTCONV_UNROLL
             for (int p = 0; p < pixels; p++) a[p] = V(fma)(b[p][r], v, a[p]);
         }
         FASTCONV_UNROLL
-        for (int p = 0; p < pixels; p++) K(store_up_to)(sum[p] + n, a[p], lanes);
+        for (int p = 0; p < pixels; p++) V(store)(sum[p] + n, a[p]);
+    }
+    if (n == columns) return;
+    const int lanes = (int)(columns - n);
+    FASTCONV_ROLLED
+    for (int p = 0; p < pixels; p++) {
+        VEC a = V(load_part)(sum[p] + n, lanes);
+        if (p > 0 && sum[p] == sum[p - 1]) break;       /* computed twice */
+        FASTCONV_ROLLED
+        for (int r = 0; r < rows; r++) a = V(fma)(V(set1)(x[p][r]), V(load_part)(w + r * stride, lanes), a);
+        V(store_part)(sum[p] + n, a, lanes);
     }
 }
 
