@@ -122,6 +122,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct fastconv_winograd_weights_args:
         Py_ssize_t rows, columns
         const void *source
+        Py_ssize_t tap_rows, tap_columns
         Py_ssize_t tap_row, tap_column, row_stride, column_stride
         void *panel
         Py_ssize_t panel_stride, panel_point

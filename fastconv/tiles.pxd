@@ -14,6 +14,7 @@ cdef struct Winograd:
     const Plan *plan                # its axes and slices of K hold here, too
     int threads
     Py_ssize_t row_tiles, column_tiles, tiles   # of an image along each axis, and of the batch
+    Py_ssize_t column_squares, squares, depth   # of 3x3 taps that the kernel is cut into; length of K over them
     Py_ssize_t block_tiles, blocks
     # All tiles are transformed first, for every thread to read; else each block by the task it belongs to.
     bint shared
@@ -64,5 +65,5 @@ cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil
 cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil
 cdef void read_tile(
-    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
-    char *scratch, fastconv_winograd_args *args) noexcept nogil
+    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t square, Py_ssize_t channel, Py_ssize_t channels,
+    bint of_output, char *scratch, fastconv_winograd_args *args) noexcept nogil

@@ -4,6 +4,10 @@ A tile is 4x4 outputs, which read 6x6 inputs, by F(4x4, 3x3).  What an axis has 
 F(2, 3) along it, which have the first five or four of the six points, so that no product is wasted on outputs that
 are not there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours
 in a tile are that far apart.
+
+A kernel of more taps is cut into squares of 3x3, with zeros where the last ones have fewer.  Each square meets an
+input of its own, which starts three taps further on; all of them are summed before the products are transformed, as
+if each were so many more input channels: K goes through the channels of the first square, then of the next.
 """
 from fastconv._kernels cimport (
     caches, fastconv_gather_args, fastconv_winograd_input6, fastconv_winograd_output6_grad)
@@ -83,11 +87,15 @@ cdef bint find_span(const Axis *axis, Py_ssize_t index, Span *span) noexcept nog
 
 cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
     """Why Winograd's algorithm cannot compute a call, whoever asks."""
-    if g.kernel_height != 3 or g.kernel_width != 3:
+    if g.kernel_height < 2 or g.kernel_width < 2:
         return KERNEL_SIZE
     if g.stride_height != 1 or g.stride_width != 1:
         return STRIDED
     return SERVES
+
+
+cdef inline Py_ssize_t squares_along(const Axis *axis) noexcept nogil:
+    return ceil_div(axis.taps, 3)
 
 
 cdef inline Py_ssize_t points_of(Py_ssize_t outputs) noexcept nogil:
@@ -109,6 +117,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     the batch as little as on the threads or on where x lies.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
+    cdef Py_ssize_t squares = squares_along(&plan.rows) * squares_along(&plan.columns)
     cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
@@ -117,14 +126,17 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     if plan.depthwise or plan.narrow or min(C, O) < lanes // 2:
         return FEW_CHANNELS
     if plan.op == WEIGHT_GRAD:      # whichever side fills its vectors better; plan.swapped may follow x's layout
-        products = min(products, O * ceil_div(C, lanes))
-    direct = 9 * products * plan.rows.extent * plan.columns.extent
+        products = min(products, O * ceil_div(C * plan.columns.taps, lanes) / <double> plan.columns.taps)
+    direct = plan.rows.taps * plan.columns.taps * products * plan.rows.extent * plan.columns.extent
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
-    vectors = ceil_div(C, lanes) + ceil_div(O, lanes) + TILE_VECTORS + (GROUP_VECTORS if plan.groups > 1 else 0)
+    weights *= squares
+    vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS) + ceil_div(O, lanes)
+               + (GROUP_VECTORS if plan.groups > 1 else 0))
     tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows) * points_along(&plan.columns)
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
-    if tiles + transform / USUAL_BATCH < WORTH_TRANSFORMING * direct and tiles + transform < BEARABLE * direct:
+    if tiles + transform / (USUAL_BATCH if squares == 1 else 1) < WORTH_TRANSFORMING * direct and (
+            tiles + transform < BEARABLE * direct):
         return SERVES
     return COSTLY
 
@@ -143,7 +155,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     """Forward and dL/dx: every thread takes panels, transforms their weights, and uses them for all tiles."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize
-    w.input_pitch = odd_lines(plan, plan.in_channels * plan.groups)
+    w.input_pitch = odd_lines(plan, w.depth * plan.groups)
     w.shared = (w.tiles < plan.out_channels
                 and <double> POINTS * w.tiles * w.input_pitch * size <= most_shared(w))
     if not w.shared:
@@ -154,7 +166,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and plan.in_channels % 2 == 0
+    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and plan.in_channels % 2 == 0 and w.squares == 1
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
@@ -163,7 +175,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
 
 cdef Py_ssize_t tile_bytes(const Winograd *w) noexcept nogil:
     """Of a tile, transformed, for all of K, and of its products for a panel."""
-    return POINTS * (odd_lines(w.plan, w.plan.in_channels) + w.panel) * w.plan.itemsize
+    return POINTS * (odd_lines(w.plan, w.depth) + w.panel) * w.plan.itemsize
 
 
 cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
@@ -175,7 +187,7 @@ cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
     """Forward and dL/dx: every thread takes blocks of tiles; transformed weights are shared, a part at a time."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most
-    w.input_pitch = odd_lines(plan, plan.in_channels)
+    w.input_pitch = odd_lines(plan, w.depth)
     most = min(max(resident_tiles(w) // rows * rows, 2 * rows), MOST_TILES, max(MOST_BYTES // tile_bytes(w), 1))
     if w.threads > 1:
         most = max(min(most, ceil_div(w.tiles, w.threads)), rows)
@@ -215,7 +227,7 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     if not packing:
         share_tiles(w)
     w.units = plan.groups * w.panels
-    w.weights_step = odd_lines(plan, plan.in_channels * w.panel)
+    w.weights_step = odd_lines(plan, w.depth * w.panel)
     w.unit_elements = POINTS * w.weights_step
     w.output_pitch = w.panel
     if not w.shared and not packing and (
@@ -224,7 +236,7 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     elif not w.shared:
         divide_tiles(w, packing or w.prepared != NULL)
     w.block_tiles = ceil_div(w.tiles, w.blocks)
-    w.slices = ceil_div(plan.in_channels, w.slice)
+    w.slices = ceil_div(w.depth, w.slice)
     w.tasks = w.blocks * w.shares
     w.flag_bytes = whole_lines(plan.images * sizeof(int))
     if w.sliced:
@@ -235,34 +247,35 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     """dL/dW: blocks of tiles, pieces of them, and ranges of channels."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, lanes = plan.kernels.lanes, most = GRAD_RANGE * 4 // size
-    cdef Py_ssize_t piece = whole_lines(9 * plan.in_channels * plan.geometry.out_channels * size)
+    cdef Py_ssize_t piece = whole_lines(
+        plan.rows.taps * plan.columns.taps * plan.in_channels * plan.geometry.out_channels * size)
     cdef double shared
     w.blocks = ceil_div(w.tiles, GRAD_TILES)
     w.block_tiles = ceil_div(w.tiles, w.blocks)
     # Pieces are a part of the result, as blocks are; ranges are not.
     w.pieces = max(min(MOST_PIECES, 1 + PARTIAL_BYTES // piece, ceil_div(w.blocks, 2)), 1)
     w.partial_bytes = (w.pieces - 1) * piece
-    w.input_pitch = odd_lines(plan, plan.in_total)
+    w.input_pitch = odd_lines(plan, w.depth * plan.groups)
     w.output_pitch = odd_lines(plan, plan.out_total)
     # Transformed first, tiles are transformed once for all ranges; but what another core has written is slow to read,
     # so threads rather repeat it, unless ranges are many and so are blocks.
     shared = <double> POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
     w.shared = shared <= most_shared(w) and (
-        w.threads == 1 or (w.blocks > w.pieces and ceil_div(plan.in_channels, most) * ceil_div(
+        w.threads == 1 or (w.blocks > w.pieces and ceil_div(w.depth, most) * ceil_div(
             plan.out_channels, most) > MANY_RANGES))
     # Transformed once, by a thread for itself too if it has a single block: then sums may be few enough for L2.
     if w.shared or w.blocks == w.pieces:
         most //= 2
-    w.in_ranges = ceil_div(plan.in_channels, most)
+    w.in_ranges = ceil_div(w.depth, most)
     w.out_ranges = ceil_div(plan.out_channels, most)
     while w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges and most > plan.kernels.grad_panel:
         most //= 2
         w.out_ranges = ceil_div(plan.out_channels, most)
         if w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges:
-            w.in_ranges = ceil_div(plan.in_channels, most)
-    w.in_range = ceil_div(plan.in_channels, w.in_ranges)
+            w.in_ranges = ceil_div(w.depth, most)
+    w.in_range = ceil_div(w.depth, w.in_ranges)
     w.out_range = ceil_div(ceil_div(plan.out_channels, w.out_ranges), lanes) * lanes
-    w.in_ranges = ceil_div(plan.in_channels, w.in_range)
+    w.in_ranges = ceil_div(w.depth, w.in_range)
     w.out_ranges = ceil_div(plan.out_channels, w.out_range)
     w.units = plan.groups * w.in_ranges * w.out_ranges
     w.shares = choose_shares(w.pieces, w.units, w.threads)
@@ -307,6 +320,9 @@ cdef void make_winograd(
     w.threads = useful_threads(plan, threads)
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
+    w.column_squares = squares_along(&plan.columns)
+    w.squares = squares_along(&plan.rows) * w.column_squares
+    w.depth = w.squares * plan.in_channels
     w.pieces = w.parts = 1
     w.shared = w.sliced = w.few = w.gradual = False
     w.partial_bytes = w.weights_bytes = w.slice_bytes = w.sums_bytes = w.flag_bytes = w.shared_bytes = 0
@@ -354,14 +370,15 @@ cdef void gather_tile(
 
 
 cdef inline void clip(
-    const Span *span, bint of_output, Py_ssize_t size, Py_ssize_t *start, Py_ssize_t *first, Py_ssize_t *end,
+    const Span *span, bint of_output, Py_ssize_t square, Py_ssize_t size, Py_ssize_t *start, Py_ssize_t *first,
+    Py_ssize_t *end,
 ) noexcept nogil:
-    """Where a tile's operand starts along an axis, and which of its values exist."""
+    """Where a tile's operand starts along an axis, for a square of taps, and which of its values exist."""
     start[0], first[0], end[0] = span.first, 0, span.count
     if not of_output:
-        start[0] = span.position
-        first[0] = min(ceil_div(max(-span.position, 0), span.step), span.points)
-        end[0] = max(min(ceil_div(size - span.position, span.step), span.points), first[0])
+        start[0] = span.position + 3 * square * span.step
+        first[0] = min(ceil_div(max(-start[0], 0), span.step), span.points)
+        end[0] = max(min(ceil_div(size - start[0], span.step), span.points), first[0])
 
 
 cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
@@ -371,14 +388,14 @@ cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *arg
 
 
 cdef void read_tile(
-    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t channel, Py_ssize_t channels, bint of_output,
-    char *scratch, fastconv_winograd_args *args,
+    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t square, Py_ssize_t channel, Py_ssize_t channels,
+    bint of_output, char *scratch, fastconv_winograd_args *args,
 ) noexcept nogil:
-    """Let `args` transform what a tile reads of x or, `of_output`, its own part of dy."""
+    """Let `args` transform what a tile reads of x through a square or, `of_output`, its own part of dy."""
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t row, column
-    clip(&tile.rows, of_output, plan.rows.in_size, &row, &args.first_row, &args.end_row)
-    clip(&tile.columns, of_output, plan.columns.in_size, &column, &args.first_column, &args.end_column)
+    cdef Py_ssize_t down = square // w.column_squares, across = square % w.column_squares, row, column
+    clip(&tile.rows, of_output, down, plan.rows.in_size, &row, &args.first_row, &args.end_row)
+    clip(&tile.columns, of_output, across, plan.columns.in_size, &column, &args.first_column, &args.end_column)
     choose_matrices(tile, fastconv_winograd_output6_grad if of_output else fastconv_winograd_input6, args)
     args.channels = channels
     args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride

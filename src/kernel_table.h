@@ -164,12 +164,13 @@ typedef struct {
 
 /* winograd_weights: panel[i * 6 + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
  * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors,
- * for an even number of rows; u[i][j][k][n] = sum over a, b of G[i][a] * G[j][b] * source[a][b][k][n], with the matrix
- * G of F(4, 3), i, j < 6, n < columns.
+ * for an even number of rows; u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
+ * source[a][b][k][n], with the matrix G of F(4, 3), i, j < 6, n < columns.
  * Clears *finite when a NaN or an infinity is among the source. */
 typedef struct {
     ptrdiff_t rows, columns;
-    const void *source;               /* [3][3][rows][columns] */
+    const void *source;               /* [tap_rows][tap_columns][rows][columns], up to 3x3 taps */
+    ptrdiff_t tap_rows, tap_columns;
     ptrdiff_t tap_row, tap_column, row_stride, column_stride;
     void *panel;                      /* [rows] of whole vectors, panel_stride apart; points panel_point apart */
     ptrdiff_t panel_stride, panel_point;

@@ -103,13 +103,13 @@ def winograd_cases(table):
     yield case(rows=name, columns=name, finite=0, **last)
 
 
-def _transformed(call, rows, columns, dense, special):
-    """The transform of some 3x3 weights, and the arguments that tell where they lie."""
+def _transformed(call, rows, columns, dense, special, taps=(3, 3)):
+    """The transform of some weights, up to 3x3, and the arguments that tell where they lie."""
     g = WINOGRAD["winograd_weights_grad"].T
-    w = call.values(3, 3, rows, columns)
+    w = call.values(*taps, rows, columns)
     if special is not None:
         w.ravel()[special[0] % w.size] = special[1]
-    factor = np.einsum("ia,jb->ijab", g, g)[..., None, None]
+    factor = np.einsum("ia,jb->ijab", g[:, : taps[0]], g[:, : taps[1]])[..., None, None]
     with np.errstate(invalid="ignore"):  # what has no factor is not multiplied by zero, either
         want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(36, rows, columns)
     lying = {"rows": w, "columns": w.swapaxes(2, 3), "scattered": np.repeat(w, 2, axis=3)}[dense]
@@ -122,7 +122,8 @@ def _transformed(call, rows, columns, dense, special):
     }[dense]
     finite = int(np.isfinite(w).all())
     flag = call.output(np.array([[1]], np.int32), np.array([[finite]], np.int32))
-    args = dict(rows=rows, columns=columns, source=operand.address, tap_row=3 * tap, tap_column=tap,
+    args = dict(rows=rows, columns=columns, source=operand.address,
+                tap_rows=taps[0], tap_columns=taps[1], tap_row=taps[1] * tap, tap_column=tap,
                 row_stride=steps[0], column_stride=steps[1], finite=flag.address)  # fmt: skip
     return want, args
 
@@ -133,8 +134,8 @@ def _whole(call, values):
     return np.pad(values, ((0, 0), (0, -values.shape[1] % lanes)))
 
 
-def winograd_weights(call, rows, columns, dense, special=None):
-    want, args = _transformed(call, rows, columns, dense, special)
+def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3)):
+    want, args = _transformed(call, rows, columns, dense, special, taps)
     flat = _whole(call, want.reshape(36 * rows, columns))
     out = call.output(call.unread(*flat.shape), flat, 9, exact=False)
     got = call(
@@ -155,8 +156,8 @@ def winograd_weights(call, rows, columns, dense, special=None):
     return got[:, :columns]  # whole vectors differ from set to set
 
 
-def winograd_few(call, rows, columns, dense, tiles, from_memory=0, special=None):
-    want, args = _transformed(call, rows, columns, dense, special)
+def winograd_few(call, rows, columns, dense, tiles, from_memory=0, special=None, taps=(3, 3)):
+    want, args = _transformed(call, rows, columns, dense, special, taps)
     v = call.values(tiles, 36, rows)
     with np.errstate(invalid="ignore"):
         sums = np.einsum("tpk,pkn->tpn", wide(v), want)
@@ -184,11 +185,12 @@ def winograd_few(call, rows, columns, dense, tiles, from_memory=0, special=None)
 
 def winograd_weights_cases(table):
     lanes = table["lanes"]
+    taps = itertools.cycle(((3, 3), (2, 3), (3, 3), (3, 1), (3, 3), (1, 2), (2, 2)))
     for dense, rows in itertools.product(
         ("rows", "columns", "scattered"), (1, lanes - 1, 2 * lanes + 1)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            yield case(rows=rows, columns=columns, dense=dense)
+            yield case(rows=rows, columns=columns, dense=dense, taps=next(taps))
     for place in range(0, 9 * (lanes + 1), 5):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=1, columns=lanes + 1, dense=("rows", "columns")[place % 2], special=special)
@@ -210,3 +212,5 @@ def winograd_few_cases(table):
             )
     for place in range(18):
         yield case(rows=2, columns=1, dense="rows", tiles=1, special=(place, np.nan))
+    for columns in (lanes + 1, 2 * lanes):
+        yield case(rows=4, columns=columns, dense="rows", tiles=2, from_memory=1, taps=(2, 2))

@@ -165,7 +165,8 @@ def test_zero_threads_are_the_default_of_the_process():
     with fastconv.num_threads(1):
         one = c.workspace("forward", c.layer(LARGE))
         assert one == c.workspace("forward", c.layer(LARGE, num_threads=1))
-        assert one < c.workspace("forward", c.layer(LARGE, num_threads=3))
+        more = c.workspace("forward", c.layer(LARGE, num_threads=3))
+        assert one < more if fastconv.threads.has_openmp() else one == more
     with fastconv.num_threads(3):
         three = c.workspace("forward", c.layer(LARGE))
         assert three == c.workspace("forward", c.layer(LARGE, num_threads=3))

@@ -30,6 +30,11 @@ LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of t
     Conv((2, 26, 30, 300), (3, 3, 300, 280), padding=1),
     Conv((2, 35, 33, 36), (3, 3, 12, 60), padding=2, dilation=2, groups=3),
     Conv((5, 13, 15, 1100), (3, 3, 1100, 70), padding=1),
+    # Kernels of several squares.
+    Conv((3, 31, 29, 24), (5, 5, 24, 40), padding=2),
+    Conv((1, 14, 15, 200), (7, 7, 200, 50), padding=3),
+    Conv((2, 9, 17, 36), (4, 8, 12, 60), padding=(2, 4), dilation=(2, 1), groups=3),
+    Conv((2, 24, 25, 300), (5, 2, 300, 280), padding=1),
 ]
 
 
@@ -63,6 +68,13 @@ def test_every_way_an_image_ends():
     """Tiles of 4, 3 and 2 outputs along both axes, whole and cut."""
     for height, width in itertools.product(range(1, 11), repeat=2):
         check(Conv((2, height + 2, width + 2, 5), (3, 3, 5, 6)))
+
+
+@pytest.mark.parametrize("taps", list(itertools.product((2, 3, 4, 5, 7), repeat=2)))
+def test_every_way_a_kernel_ends(taps):
+    """Squares of three, two and one taps along both axes; more taps than the image has pixels."""
+    for height, width in ((9, 11), (6, 5)):
+        check(Conv((2, height, width, 5), (*taps, 5, 6), padding=3))
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 3, (4, 1)])
@@ -153,12 +165,12 @@ def test_weights_that_overflow_when_transformed():
 # ---- the error ----
 
 
-def largest_error(which, channels, scale=1.0, pixels=24):
+def largest_error(which, channels, scale=1.0, pixels=24, taps=3):
     """Largest difference from float64, as a share of the largest result; normal data."""
     rng = np.random.default_rng(channels)
-    conv = Conv((1, pixels, pixels, channels), (3, 3, channels, 16), padding=1)
+    conv = Conv((1, pixels, pixels, channels), (taps, taps, channels, 16), padding=taps // 2)
     if which == "input_grad":  # sums over what the forward pass gives
-        conv = Conv((1, pixels, pixels, 16), (3, 3, 16, channels), padding=1)
+        conv = Conv((1, pixels, pixels, 16), (taps, taps, 16, channels), padding=taps // 2)
     shapes = {"x": conv.x, "w": conv.w, "dy": conv.y}
     a = {k: (scale * rng.standard_normal(v)).astype(np.float32) for k, v in shapes.items()}
     a["bias"] = None
@@ -172,6 +184,12 @@ def test_the_error_is_bounded_and_grows_no_faster_than_the_root(which):
     errors = {channels: largest_error(which, channels) for channels in (16, 64, 256, 1024)}
     for channels, error in errors.items():
         assert error <= 1e-5 * max(channels / 64, 1) ** 0.5, errors
+
+
+@pytest.mark.parametrize("taps", [2, 4, 5, 7, 9])
+@pytest.mark.parametrize("which", PASSES)
+def test_the_error_of_other_kernels(which, taps):
+    assert largest_error(which, 64, taps=taps) <= 1e-5
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e3, 1e10])
@@ -208,7 +226,7 @@ def test_the_default_is_what_auto_means(default, dtype):
     want = run(fastconv, "forward", conv, a, algorithm=chosen if default == "auto" else default)
     assert_same_bits(run(fastconv, "forward", conv, a), want)
     # A default cannot make a call fail that it does not suit.
-    conv = Conv((1, 9, 9, 4), (5, 5, 4, 4))
+    conv = Conv((1, 9, 9, 4), (5, 1, 4, 4))
     a = operands(conv, floats, dtype)
     assert_same_bits(
         run(fastconv, "forward", conv, a), run(fastconv, "forward", conv, a, algorithm="direct")

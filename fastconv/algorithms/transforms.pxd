@@ -39,7 +39,10 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
 cdef Py_ssize_t tiles_of_point(
     const Winograd *w, const Workspace *work, Py_ssize_t point, const void ***inputs,
     const void ***outputs) noexcept nogil
-cdef void transform_tiles(
-    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t channel,
-    Py_ssize_t channels, bint of_output) noexcept nogil
+cdef void transform_inputs(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t group, Py_ssize_t k,
+    Py_ssize_t rows, Py_ssize_t to) noexcept nogil
+cdef void transform_outputs(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t channel,
+    Py_ssize_t channels) noexcept nogil
 cdef void transform_shared(const Job *job) noexcept nogil

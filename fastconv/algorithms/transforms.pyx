@@ -78,36 +78,61 @@ cdef Py_ssize_t tiles_of_point(
 
 
 cdef void transform_tiles(
-    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t channel,
-    Py_ssize_t channels, bint of_output,
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, const Tensor *x, Py_ssize_t square,
+    Py_ssize_t channel, Py_ssize_t channels, bint of_output, char *to,
 ) noexcept nogil:
-    """Transform what the tiles [first, end) read of some channels of x or, `of_output`, their own part of dy."""
+    """Transform what the tiles [first, end) read of some channels of an operand; tile 0 goes to `to`."""
     cdef const Winograd *w = job.w
     cdef Py_ssize_t tile, step = w.output_step if of_output else w.input_step
     cdef Py_ssize_t pitch = w.plan.itemsize * (w.output_pitch if of_output else w.input_pitch)
-    cdef char *to = work.output if of_output else work.input
     cdef int unused
     cdef fastconv_winograd_args args
     args.out_row, args.out_column = MOST_POINTS * step, step
     args.bias, args.finite = NULL, &unused
     for tile in range(first, end):
-        read_tile(w, work.block.tiles + tile, x, channel, channels, of_output, work.scratch, &args)
+        read_tile(w, work.block.tiles + tile, x, square, channel, channels, of_output, work.scratch, &args)
         args.out = to + tile * pitch
         w.plan.kernels.winograd(&args)
+
+
+cdef void transform_inputs(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t group, Py_ssize_t k,
+    Py_ssize_t rows, Py_ssize_t to,
+) noexcept nogil:
+    """Rows of K, from `k` on, of what the tiles [first, end) read of a group of x; in a tile, they go to `to`."""
+    cdef Py_ssize_t C = job.w.plan.in_channels, last = k + rows, count
+    while k < last:
+        count = min(C - k % C, last - k)
+        transform_tiles(job, work, first, end, job.x, k // C, group * C + k % C, count, False,
+                        work.input + to * job.w.plan.itemsize)
+        k += count
+        to += count
+
+
+cdef void transform_outputs(
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t channel, Py_ssize_t channels,
+) noexcept nogil:
+    """The tiles' own part of some channels of dy."""
+    transform_tiles(job, work, first, end, job.second, 0, channel, channels, True, work.output)
 
 
 cdef void transform_chunk(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """All channels of a few tiles of a block, and of dy in dL/dW."""
     cdef const Winograd *w = job.w
     cdef Py_ssize_t chunks = (w.block_tiles + CHUNK - 1) // CHUNK, first = task % chunks * CHUNK, end
+    cdef Py_ssize_t group
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     open_workspace(job, thread, &work)
     open_block(job, task // chunks, &work)
     end = min(first + CHUNK, work.block.count)
-    transform_tiles(job, &work, first, end, job.x, 0, w.plan.in_total, False)
+    if w.squares == 1:
+        transform_tiles(job, &work, first, end, job.x, 0, 0, w.plan.in_total, False, work.input)
+    else:
+        for group in range(w.plan.groups):
+            transform_inputs(job, &work, first, end, group, 0, w.depth, group * w.depth)
     if w.plan.op == WEIGHT_GRAD:
-        transform_tiles(job, &work, first, end, job.second, 0, w.plan.out_total, True)
+        transform_outputs(job, &work, first, end, 0, w.plan.out_total)
     restore_mode(mode)
 
 

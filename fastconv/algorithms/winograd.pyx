@@ -4,7 +4,7 @@ The forward pass, and dL/dx, which is the same with the kernel turned.  Where ti
 
     for each part of the weights, as many panels as may be transformed at once: transform them (in parallel)
         for each block of tiles (in parallel)
-            transform the input they read: 6x6 values a channel
+            transform the input they read: 6x6 values a channel, and a square of the kernel
             for each panel of output channels
                 for each of the 36 points: conv kernel, tiles times channels by channels times panel
                 transform the products: 4x4 outputs
@@ -34,7 +34,7 @@ from fastconv._kernels cimport (
     caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_shared, transform_tiles)
+    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
@@ -46,13 +46,15 @@ cdef extern from "compat.h":
 
 
 cdef void find_weights(
-    const Job *job, Py_ssize_t unit, Py_ssize_t first, Py_ssize_t rows, fastconv_winograd_weights_args *args,
+    const Job *job, Py_ssize_t unit, Py_ssize_t square, Py_ssize_t first, Py_ssize_t rows,
+    fastconv_winograd_weights_args *args,
 ) noexcept nogil:
-    """Let `args` read rows of K, from `first` on, of one panel."""
+    """Let `args` read rows of K, from `first` of a square on, of one panel."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef const Tensor *weights = job.second
     cdef Py_ssize_t group = unit // w.panels, panel = unit % w.panels, start = unit_start(w, panel), channel
+    cdef Py_ssize_t row = 3 * (square // w.column_squares), column = 3 * (square % w.column_squares)
     cdef const Py_ssize_t *down = plan.rows.tap_index
     cdef const Py_ssize_t *across = plan.columns.tap_index
     args.rows, args.columns = rows, min(plan.out_channels, unit_start(w, panel + 1)) - start
@@ -62,10 +64,11 @@ cdef void find_weights(
     else:
         args.row_stride, args.column_stride = weights.column_stride, weights.channel_stride
         channel = group * plan.out_channels * args.column_stride
+    args.tap_rows, args.tap_columns = min(plan.rows.taps - row, 3), min(plan.columns.taps - column, 3)
     args.tap_row = (down[1] - down[0]) * weights.batch_stride
     args.tap_column = (across[1] - across[0]) * weights.row_stride
     args.source = weights.data + plan.itemsize * (
-        down[0] * weights.batch_stride + across[0] * weights.row_stride
+        down[row] * weights.batch_stride + across[column] * weights.row_stride
         + channel + first * args.row_stride + start * args.column_stride)
 
 
@@ -74,13 +77,17 @@ cdef void transform_weights(
 ) noexcept nogil:
     """Rows of K, from `first` on, of one panel; `to` is where the first goes, `step` elements from point to point."""
     cdef const Winograd *w = job.w
+    cdef Py_ssize_t C = w.plan.in_channels, last = first + rows, k = first, count
     cdef fastconv_winograd_weights_args args
-    find_weights(job, unit, first, rows, &args)
-    args.panel = to
     args.panel_stride = unit_start(w, unit % w.panels + 1) - unit_start(w, unit % w.panels)
     args.panel_point = step
     args.finite = finite
-    w.plan.kernels.winograd_weights(&args)
+    while k < last:
+        count = min(C - k % C, last - k)
+        find_weights(job, unit, k // C, k % C, count, &args)
+        args.panel = to + (k - first) * args.panel_stride * w.plan.itemsize
+        w.plan.kernels.winograd_weights(&args)
+        k += count
 
 
 cdef void transform_slice(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
@@ -91,7 +98,7 @@ cdef void transform_slice(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept
     cdef int finite = True
     cdef unsigned long long mode = flush_denormals()
     transform_weights(
-        job, unit, first, min(w.slice, w.plan.in_channels - first),
+        job, unit, first, min(w.slice, w.depth - first),
         job.weights + w.plan.itemsize * ((unit - job.first_unit) * w.unit_elements + first * (
             unit_start(w, panel + 1) - unit_start(w, panel))), w.weights_step, &finite)
     if not finite:
@@ -113,7 +120,7 @@ cdef void multiply(
     cdef Py_ssize_t width = unit_start(w, panel + 1) - start, zero = 0
     cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, k
     cdef const void **outputs
-    cdef Py_ssize_t channel = unit // w.panels * plan.in_channels if w.shared else -first if w.gradual else 0
+    cdef Py_ssize_t channel = unit // w.panels * w.depth if w.shared else -first if w.gradual else 0
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
     args.runs, args.run_offset, args.run_k = 1, &zero, &zero
@@ -139,7 +146,7 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     cdef const Winograd *w = job.w
     cdef int finite = True
     cdef fastconv_winograd_weights_args args
-    find_weights(job, unit, 0, w.plan.in_channels, &args)
+    find_weights(job, unit, 0, 0, w.plan.in_channels, &args)
     args.in_, args.out = work.inputs, <void **> work.outputs
     args.in_offset = unit // w.panels * w.plan.in_channels
     args.in_point, args.out_point = w.input_step, w.output_step
@@ -158,8 +165,8 @@ cdef void multiply_slices(Job *job, const Workspace *work, Py_ssize_t unit) noex
     cdef Py_ssize_t panel = unit % w.panels, first = 0, rows
     cdef Py_ssize_t width = unit_start(w, panel + 1) - unit_start(w, panel), step
     cdef int finite = True
-    while first < w.plan.in_channels:
-        rows = min(w.slice, w.plan.in_channels - first)
+    while first < w.depth:
+        rows = min(w.slice, w.depth - first)
         step = odd_lines(w.plan, rows * width)
         transform_weights(job, unit, first, rows, work.weights, step, &finite)
         multiply(job, work, unit, work.weights, step, first, rows)
@@ -203,13 +210,12 @@ cdef void grow_products(
 ) noexcept nogil:
     """The products of some panels of one group, slice by slice of K."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t first = 0, C = w.plan.in_channels, size = w.plan.itemsize, rows, unit, width, step
+    cdef Py_ssize_t first = 0, size = w.plan.itemsize, rows, unit, width, step
     cdef int finite = True
     cdef char *weights
-    while first < C:
-        rows = min(w.slice, C - first)
-        transform_tiles(
-            job, work, 0, work.block.count, job.x, first_unit // w.panels * C + first, rows, False)
+    while first < w.depth:
+        rows = min(w.slice, w.depth - first)
+        transform_inputs(job, work, 0, work.block.count, first_unit // w.panels, first, rows, 0)
         for unit in range(first_unit, end_unit):
             width = unit_start(w, unit % w.panels + 1) - unit_start(w, unit % w.panels)
             if w.sliced:
@@ -233,14 +239,13 @@ cdef void run_unit(Job *job, Workspace *work, Py_ssize_t unit) noexcept nogil:
         multiply_slices(job, work, unit)
     else:
         multiply(job, work, unit, job.weights + w.plan.itemsize * (unit - job.first_unit) * w.unit_elements,
-                 w.weights_step, 0, w.plan.in_channels)
+                 w.weights_step, 0, w.depth)
     transform_products(job, work, unit)
 
 
 cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One block, or the share of its panels that falls to this task."""
     cdef const Winograd *w = job.w
-    cdef const Plan *plan = w.plan
     cdef Py_ssize_t share = task % w.shares, units = job.end_unit - job.first_unit, unit, group, opened = -1
     cdef Py_ssize_t first = job.first_unit + units * share // w.shares
     cdef Py_ssize_t end = job.first_unit + units * (share + 1) // w.shares
@@ -258,8 +263,7 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
             group = unit // w.panels
             if opened != group and not w.shared:
                 opened = group
-                transform_tiles(
-                    job, &work, 0, work.block.count, job.x, group * plan.in_channels, plan.in_channels, False)
+                transform_inputs(job, &work, 0, work.block.count, group, 0, w.depth, 0)
             run_unit(job, &work, unit)
     restore_mode(mode)
 

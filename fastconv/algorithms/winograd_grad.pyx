@@ -17,7 +17,8 @@ from fastconv._kernels cimport (
     fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode,
     spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_shared, transform_tiles)
+    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
+    transform_shared)
 from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
 from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
@@ -50,11 +51,12 @@ cdef void add_products(
 
 
 cdef void transform_sums(
-    const Job *job, const Workspace *work, Py_ssize_t rows, Py_ssize_t columns, char *grad,
+    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t columns, char *grad,
 ) noexcept nogil:
-    """dL/dW from the sums; `grad` is its first element of these channels."""
+    """dL/dW from the sums, of rows of K from `first` on; `grad` is its first element of these filters."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t row, size = w.plan.itemsize, total = w.plan.geometry.out_channels
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t C = plan.in_channels, size = plan.itemsize, total = plan.geometry.out_channels, k, down, across
     cdef int unused
     cdef fastconv_winograd_args args
     args.rows = args.columns = fastconv_winograd_weights_grad
@@ -62,13 +64,14 @@ cdef void transform_sums(
     args.in_row, args.in_column = MOST_POINTS * w.weights_step, w.weights_step
     args.first_row = args.first_column = 0
     args.end_row = args.end_column = MOST_POINTS
-    args.out_row, args.out_column = 3 * w.plan.in_channels * total, w.plan.in_channels * total
-    args.out_rows = args.out_columns = 3
+    args.out_row, args.out_column = plan.columns.taps * C * total, C * total
     args.bias, args.finite = NULL, &unused
-    for row in range(rows):
-        args.in_ = work.sums + row * w.out_range * size
-        args.out = grad + row * total * size
-        w.plan.kernels.winograd(&args)
+    for k in range(first, first + rows):
+        down, across = 3 * (k // C // w.column_squares), 3 * (k // C % w.column_squares)
+        args.out_rows, args.out_columns = min(plan.rows.taps - down, 3), min(plan.columns.taps - across, 3)
+        args.in_ = work.sums + (k - first) * w.out_range * size
+        args.out = grad + size * (down * args.out_row + across * args.out_column + k % C * total)
+        plan.kernels.winograd(&args)
 
 
 cdef void run_unit(
@@ -80,25 +83,24 @@ cdef void run_unit(
     cdef Py_ssize_t start = w.blocks * piece // w.pieces, stop = w.blocks * (piece + 1) // w.pieces, block
     cdef Py_ssize_t group = unit // (w.in_ranges * w.out_ranges), range_in = unit // w.out_ranges
     cdef Py_ssize_t from_in = range_in % w.in_ranges * w.in_range, from_out = unit % w.out_ranges * w.out_range
-    cdef Py_ssize_t rows = min(w.in_range, plan.in_channels - from_in)
+    cdef Py_ssize_t rows = min(w.in_range, w.depth - from_in)
     cdef Py_ssize_t columns = min(w.out_range, plan.out_channels - from_out)
-    cdef Py_ssize_t in_x = group * plan.in_channels + from_in, in_dy = group * plan.out_channels + from_out
+    cdef Py_ssize_t in_dy = group * plan.out_channels + from_out
     for block in range(start, stop):
         if opened[0] != block:
             opened[0], opened[1] = block, -1
             open_block(job, block, work)
         if w.shared:
-            add_products(job, work, in_x, rows, in_dy, columns, block > start)
+            add_products(job, work, group * w.depth + from_in, rows, in_dy, columns, block > start)
             continue
         if opened[1] != range_in:   # a single block serves all ranges of dy
             opened[1] = range_in
-            transform_tiles(job, work, 0, work.block.count, job.x, in_x, rows, False)
-        transform_tiles(job, work, 0, work.block.count, job.second, in_dy, columns, True)
+            transform_inputs(job, work, 0, work.block.count, group, from_in, rows, 0)
+        transform_outputs(job, work, 0, work.block.count, in_dy, columns)
         add_products(job, work, 0, rows, 0, columns, block > start)
     transform_sums(
-        job, work, rows, columns,
-        piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes)
-        + plan.itemsize * (from_in * plan.geometry.out_channels + in_dy))
+        job, work, from_in, rows, columns,
+        piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes) + plan.itemsize * in_dy)
 
 
 cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:

@@ -223,9 +223,12 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     if (inside && whole && !args->bias && args->rows == fastconv_winograd_weights_grad && args->rows == args->columns
         && args->out_rows == K(winograd_transforms)[args->rows].results)
         done = K(winograd_all_grad)(args, &check);
-    for (ptrdiff_t n = done; n < args->channels; n += 4 * LANES) {
-        const ptrdiff_t left = args->channels - n, vectors = left < 4 * LANES ? (left + LANES - 1) / LANES : 4;
-        const int full = left >= vectors * LANES;
+    for (ptrdiff_t n = done, vectors; n < args->channels; n += vectors * LANES) {
+        /* Less than a vector: some channels before once more, if there are enough. */
+        if (args->channels - n < LANES && args->channels >= LANES) n = args->channels - LANES;
+        const ptrdiff_t left = args->channels - n;
+        const int full = left >= LANES;
+        vectors = left >= 4 * LANES ? 4 : full ? left / LANES : 1;
         K(winograd_lines) down, across;
         down.in = (const REAL *)args->in + n, down.in_vector = LANES;
         down.in_step = args->in_row, down.in_line = args->in_column;

@@ -38,12 +38,18 @@ typedef struct {
     ptrdiff_t row, tap_row, tap_column;
 } K(winograd_square);
 
+/* How many of the columns need no packing. */
+static FASTCONV_INLINE ptrdiff_t K(winograd_in_place)(const fastconv_winograd_weights_args *args) {
+    const int whole = args->tap_rows == 3 && args->tap_columns == 3 && args->column_stride == 1;
+    return whole ? args->columns / LANES * LANES : 0;
+}
+
 /* As they stand if that will do, else packed into `room`, [3][3][winograd_depth][LANES]. */
 static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
                                                ptrdiff_t column, REAL *room, K(winograd_square) *found) {
     const REAL *source = (const REAL *)args->source + row * args->row_stride + column * args->column_stride;
     const ptrdiff_t left = args->columns - column;
-    if (args->column_stride == 1 && left >= LANES) {
+    if (column < K(winograd_in_place)(args)) {
         found->at = source, found->row = args->row_stride;
         found->tap_row = args->tap_row, found->tap_column = args->tap_column;
         return;
@@ -51,6 +57,10 @@ static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_a
     found->at = room, found->row = LANES;
     found->tap_row = 3 * K(winograd_depth) * LANES, found->tap_column = K(winograd_depth) * LANES;
     for (int tap = 0; tap < 9; tap++) {
+        if (tap / 3 >= args->tap_rows || tap % 3 >= args->tap_columns) {
+            for (ptrdiff_t k = 0; k < rows; k++) V(store)(room + (tap * K(winograd_depth) + k) * LANES, V(zero)());
+            continue;
+        }
         const fastconv_pack_args pack = {
             rows, left < LANES ? left : LANES, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
             args->row_stride, args->column_stride, room + tap * K(winograd_depth) * LANES, LANES, args->finite};
@@ -88,7 +98,7 @@ static FASTCONV_INLINE void K(winograd_prefetch)(const fastconv_winograd_weights
 
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t whole = args->column_stride == 1 ? args->columns / LANES * LANES : 0;
+    const ptrdiff_t whole = K(winograd_in_place)(args);
     K(winograd_square) square;
     VEC check = V(zero)();
     for (ptrdiff_t k = 0; k < args->rows; k++)
@@ -145,7 +155,7 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
     const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
     const ptrdiff_t tiles = args->tiles;
-    const ptrdiff_t whole = args->from_memory && args->column_stride == 1 ? args->columns / LANES * LANES : 0;
+    const ptrdiff_t whole = args->from_memory ? K(winograd_in_place)(args) : 0;
     const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
     K(winograd_square) square;
     VEC check = V(zero)();
