@@ -24,7 +24,7 @@ cdef extern from "kernel_table.h" nogil:
         const void *weights
         Py_ssize_t weights_stride
         const void *bias
-        int permute, accumulate
+        int permute, stream, accumulate
 
     ctypedef struct fastconv_grad_args:
         Py_ssize_t pixels, rows, columns

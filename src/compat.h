@@ -3,6 +3,9 @@
 #define FASTCONV_COMPAT_H
 
 #include <stdint.h>
+#if defined(__x86_64__) || defined(_M_X64)
+#include <xmmintrin.h>
+#endif
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCONV_INLINE __forceinline
@@ -55,6 +58,13 @@
 #else
 #define FASTCONV_PREFETCH(p) __builtin_prefetch(p)
 #endif
+
+/* What was written past the caches is seen before anything that is written from here on. */
+static FASTCONV_INLINE void fastconv_fence(void) {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_sfence();
+#endif
+}
 
 /* A setting that one thread writes while others read it: no order is implied, only a whole value. */
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -28,6 +28,7 @@ typedef struct {
     ptrdiff_t weights_stride;
     const void *bias;             /* [columns] or NULL */
     int permute;                  /* conv: take some inputs from registers by permutation, where it has a way to */
+    int stream;                   /* conv: write past the caches, whole vectors that are aligned */
     int accumulate;
 } fastconv_conv_args;
 

@@ -57,6 +57,9 @@ def conv(
     out = call.output(before, want, count * length + 1)
     order = np.arange(pixels) if ordered or stepped else call.rng.permutation(pixels)
     known = order[:1] if stepped else order  # the others follow from the first
+    vector = call.table["lanes"] * call.dtype.itemsize
+    stream = (name == "conv" and pixels % 2 == 0 and columns % call.table["lanes"] == 0
+              and "out" not in start and not (out.addresses(order) % vector).any())  # fmt: skip
     return call(
         name,
         out,
@@ -77,6 +80,7 @@ def conv(
         weights_stride=weights_at.stride,
         bias=call.line(bias) if "bias" in start else None,
         permute=permute,
+        stream=stream,
         accumulate="out" in start,
     )
 

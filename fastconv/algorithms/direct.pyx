@@ -13,15 +13,17 @@ slices nor threads change a bit of it.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
+    caches, fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
+from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
+    void fastconv_fence() noexcept nogil
 
 
 # One call of run_direct, as its tasks see it.
@@ -35,6 +37,7 @@ cdef struct Job:
     char *packed                # the units [first_unit, end_unit) of this part, if they are packed
     Py_ssize_t first_unit, end_unit
     char *threads               # workspace of the first thread
+    bint streams                # the result goes to memory past the caches, whose lines need not be read then
     int finite                  # the weights packed so far hold no NaN and no infinity
 
 
@@ -201,7 +204,7 @@ cdef void finish_classes(
 ) noexcept nogil:
     """Give pixels that read nothing but padding what every sum starts from."""
     cdef Py_ssize_t index
-    args.runs, args.accumulate = 0, False
+    args.runs, args.accumulate, args.stream = 0, False, False
     for index in range(classes):
         if not work.classes[index].started:
             args.pixels = work.classes[index].pixels
@@ -225,7 +228,7 @@ cdef void run_panel(
     args.out_offset = group * plan.out_channels + start
     args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
     args.bias = job.bias + args.out_offset * plan.itemsize if job.bias != NULL else NULL
-    args.permute = spare_shuffles()
+    args.permute, args.stream = spare_shuffles(), False
     for index in range(classes):
         work.classes[index].started = False
     while run < phase.runs:
@@ -234,6 +237,7 @@ cdef void run_panel(
         part = min(length - at, even_part(length, plan.depth_block))
         args.run_length = part
         args.in_offset = args.k_offset = at
+        args.stream = job.streams and args.runs == phase.runs and part == length    # all of K at once
         first_k = 0
         if plan.weights_in_place:
             args.weights_stride = job.w.column_stride
@@ -300,6 +304,8 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
                     find_weights(job, &phase, &work)
                 for unit in range(first, end):
                     run_panel(job, &phase, &work, classes, unit)
+    if job.streams:
+        fastconv_fence()
     restore_mode(mode)
 
 
@@ -324,6 +330,14 @@ cdef void run_part(Job *job) noexcept nogil:
             run_task(job, task, 0)
 
 
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
+    """Whether the result is made of whole vectors that are aligned, and far exceeds the caches."""
+    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize
+    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
+            > BEYOND_CACHES // 2 * caches().l2 and not (plan.narrow or plan.few_pixels)
+            and plan.out_channels % plan.kernels.lanes == 0 and <size_t> out % vector == 0)
+
+
 cdef bint run_direct(
     const Plan *plan, const Tensor *x, const Tensor *w, const char *bias, char *out, char *workspace,
 ) noexcept nogil:
@@ -339,6 +353,7 @@ cdef bint run_direct(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
+    job.streams = may_stream(plan, out)
     if plan.prepared != NULL:
         job.packed, job.finite = plan.prepared.packed, plan.prepared.finite
     for part in range(plan.parts):

@@ -126,7 +126,7 @@ cdef void multiply(
     args.runs, args.run_offset, args.run_k = 1, &zero, &zero
     args.weights_stride = width
     args.bias = NULL
-    args.permute = spare_shuffles()
+    args.permute, args.stream = spare_shuffles(), False
     for point in range(POINTS):
         args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
         args.out = <void **> outputs

@@ -72,6 +72,14 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
             }
         }
     }
+    if (rows == CONV_ROWS(columns) && args->stream) {   /* other tiles are few */
+        FASTCONV_UNROLL
+        for (int m = 0; m < rows; m++) {
+            FASTCONV_UNROLL
+            for (int n = 0; n < columns; n++) V(stream)(out[m] + at + n * LANES, sum[m][n]);
+        }
+        return;
+    }
     FASTCONV_UNROLL
     for (int m = 0; m < rows; m++) {
         FASTCONV_UNROLL
@@ -109,6 +117,7 @@ static K(conv_fn) *const K(conv_by_rows)[] = {
 static void K(conv)(const fastconv_conv_args *args) {
     const int columns = (int)((args->columns + LANES - 1) / LANES), full = CONV_ROWS(columns);
     assert(args->columns >= 1 && columns <= CONV_MAX_COLUMNS && args->weights_stride >= columns * LANES);
+    assert(!args->stream || (!args->accumulate && args->columns % LANES == 0));
 
     for (ptrdiff_t pixel = 0, rows; pixel < args->pixels; pixel += rows) {
         const ptrdiff_t left = args->pixels - pixel, rest = left - full;

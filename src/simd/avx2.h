@@ -37,6 +37,7 @@ static FASTCONV_INLINE f32_vec f32_set2(float a, float b) {
 }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm256_storeu_ps(p, a); }
+static FASTCONV_INLINE void f32_stream(float *p, f32_vec a) { _mm256_stream_ps(p, a); }
 static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
     FASTCONV_KEEP(a);
     return a;
@@ -102,6 +103,7 @@ static FASTCONV_INLINE f64_vec f64_set2(double a, double b) {
 }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm256_storeu_pd(p, a); }
+static FASTCONV_INLINE void f64_stream(double *p, f64_vec a) { _mm256_stream_pd(p, a); }
 static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
     FASTCONV_KEEP(a);
     return a;

@@ -31,6 +31,7 @@ static FASTCONV_INLINE f32_vec f32_set1(float a) { return vdupq_n_f32(a); }
 static FASTCONV_INLINE f32_vec f32_set2(float a, float b) { return vcombine_f32(vdup_n_f32(a), vdup_n_f32(b)); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return vld1q_f32(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { vst1q_f32(p, a); }
+static FASTCONV_INLINE void f32_stream(float *p, f32_vec a) { vst1q_f32(p, a); }
 static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
     FASTCONV_KEEP(a);
     return a;
@@ -85,6 +86,7 @@ static FASTCONV_INLINE f64_vec f64_set1(double a) { return vdupq_n_f64(a); }
 static FASTCONV_INLINE f64_vec f64_set2(double a, double b) { return vsetq_lane_f64(b, vdupq_n_f64(a), 1); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return vld1q_f64(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { vst1q_f64(p, a); }
+static FASTCONV_INLINE void f64_stream(double *p, f64_vec a) { vst1q_f64(p, a); }
 static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
     FASTCONV_KEEP(a);
     return a;

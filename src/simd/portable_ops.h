@@ -33,6 +33,8 @@ static FASTCONV_INLINE void SIMD(store)(SIMD_REAL *p, SIMD(vec) a) {
     for (int i = 0; i < SIMD_LANES; i++) p[i] = a.lane[i];
 }
 
+static FASTCONV_INLINE void SIMD(stream)(SIMD_REAL *p, SIMD(vec) a) { SIMD(store)(p, a); }
+
 static FASTCONV_INLINE SIMD(vec) SIMD(keep)(SIMD(vec) a) { return a; }
 
 static FASTCONV_INLINE SIMD(vec) SIMD(add)(SIMD(vec) a, SIMD(vec) b) {
