@@ -108,6 +108,7 @@ cdef dict tiles_of(const Winograd *w):
     found = {
         "kernel": kernel_of(plan),
         "tiles": f"{w.tiles} of 4 x 4 outputs, smaller at the ends, and 36 points",
+        "taps": f"{w.squares} squares of 3 x 3" if w.squares > 1 else "a square of 3 x 3",
         "block": f"{w.block_tiles} tiles",
         "blocks": w.blocks,
     }

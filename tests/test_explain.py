@@ -120,6 +120,15 @@ def test_large_weights_are_packed_in_parts():
     assert few_pixels.blocking["weights"].startswith("read in place")
 
 
+def test_larger_kernels_are_cut_into_squares():
+    for taps, squares in ((3, "a square"), (4, "4 squares"), (5, "4 squares"), (7, "9 squares")):
+        conv = Conv((1, 56, 56, 64), (taps, taps, 64, 64), padding=taps // 2)
+        for which in PASSES:
+            said = explain(conv, which, algorithm="winograd").blocking
+            assert said["taps"] == f"{squares} of 3 x 3"
+    assert explain(Conv((1, 27, 27, 64), (5, 5, 64, 192), padding=2)).algorithm == "winograd"
+
+
 def test_a_refused_algorithm_says_why():
     conv = Conv((1, 5, 5, 1), (3, 3, 1, 16))
     assert explain(conv).algorithm == explain(conv, algorithm="direct").algorithm == "direct"
