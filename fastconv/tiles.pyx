@@ -19,7 +19,7 @@ from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_fo
 # their gradient.  What a tile itself costs counts as vectors, too: more where its channels are but a part of a pixel's.
 cdef double POINT_COST = 12
 cdef double TILE_VECTORS = 0.5
-cdef double GROUP_VECTORS = 1
+cdef double GROUP_VECTORS = 0.25
 cdef double WEIGHT_COST = 175
 cdef double GRAD_COST = 300
 cdef double USUAL_BATCH = 8
