@@ -112,6 +112,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t out_row, out_column
         Py_ssize_t out_rows, out_columns
         const void *bias
+        int stream
         int *finite
     enum:
         fastconv_winograd_input6, fastconv_winograd_input5, fastconv_winograd_input4

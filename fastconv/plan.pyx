@@ -10,7 +10,7 @@ from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass
 from fastconv.kernel_choice cimport (
-    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
+    BEYOND_CACHES, MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
@@ -201,6 +201,14 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
         plan.parts = ceil_div(plan.units, max(MOST_PACKED // max(unit_bytes, 1), 1))
         plan.packed_bytes = ceil_div(plan.units, plan.parts) * unit_bytes
     use_prepared(plan, weights)
+
+
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
+    """Whether the result is made of whole vectors that are aligned, and far exceeds the caches."""
+    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize
+    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
+            > BEYOND_CACHES // 2 * caches().l2
+            and plan.out_channels % plan.kernels.lanes == 0 and <size_t> out % vector == 0)
 
 
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:

@@ -160,6 +160,7 @@ typedef struct {
     ptrdiff_t out_row, out_column;
     ptrdiff_t out_rows, out_columns;
     const void *bias;                 /* [channels] or NULL */
+    int stream;                       /* write past the caches, whole vectors that are aligned */
     int *finite;
 } fastconv_winograd_args;
 

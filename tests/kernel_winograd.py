@@ -60,6 +60,10 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
     flat = want.reshape(-1, channels)
     out = call.output(call.unread(*flat.shape), flat, x.shape[0] * x.shape[1] + 1, exact)
     flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
+    vector = call.table["lanes"] * call.dtype.itemsize
+    stream = channels % call.table["lanes"] == 0 and not (
+        out.addresses(np.arange(len(flat))) % vector
+    ).any()
     return call(
         "winograd",
         out,
@@ -79,6 +83,7 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
         out_rows=want.shape[0],
         out_columns=want.shape[1],
         bias=call.line(added) if bias else None,
+        stream=stream,
         finite=flag.address,
     )
 

@@ -13,13 +13,12 @@ slices nor threads change a bit of it.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    caches, fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
+    fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
-from fastconv.kernel_choice cimport BEYOND_CACHES
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, may_stream, panel_start
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
@@ -330,14 +329,6 @@ cdef void run_part(Job *job) noexcept nogil:
             run_task(job, task, 0)
 
 
-cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
-    """Whether the result is made of whole vectors that are aligned, and far exceeds the caches."""
-    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize
-    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
-            > BEYOND_CACHES // 2 * caches().l2 and not (plan.narrow or plan.few_pixels)
-            and plan.out_channels % plan.kernels.lanes == 0 and <size_t> out % vector == 0)
-
-
 cdef bint run_direct(
     const Plan *plan, const Tensor *x, const Tensor *w, const char *bias, char *out, char *workspace,
 ) noexcept nogil:
@@ -353,7 +344,7 @@ cdef bint run_direct(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
-    job.streams = may_stream(plan, out)
+    job.streams = may_stream(plan, out) and not (plan.narrow or plan.few_pixels)
     if plan.prepared != NULL:
         job.packed, job.finite = plan.prepared.packed, plan.prepared.finite
     for part in range(plan.parts):

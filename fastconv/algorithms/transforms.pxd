@@ -18,6 +18,7 @@ cdef struct Job:
     char *threads
     int finite                  # no weight so far is NaN or infinite
     int *image_finite           # of each image: no result so far is
+    bint streams                # results go to memory past the caches
 
 # Working memory of a thread, and the block it works on.
 cdef struct Workspace:

@@ -88,7 +88,7 @@ cdef void transform_tiles(
     cdef int unused
     cdef fastconv_winograd_args args
     args.out_row, args.out_column = MOST_POINTS * step, step
-    args.bias, args.finite = NULL, &unused
+    args.bias, args.stream, args.finite = NULL, False, &unused
     for tile in range(first, end):
         read_tile(w, work.block.tiles + tile, x, square, channel, channels, of_output, work.scratch, &args)
         args.out = to + tile * pitch

@@ -37,12 +37,13 @@ from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, may_stream
 from fastconv.tiles cimport (
     MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, unit_start)
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
+    void fastconv_fence() noexcept nogil
 
 
 cdef void find_weights(
@@ -188,6 +189,7 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
     args.in_row, args.in_column = MOST_POINTS * w.output_step, w.output_step
     args.first_row = args.first_column = 0
     args.bias = job.bias + channel * size if job.bias != NULL else NULL
+    args.stream = job.streams
     args.finite = &finite
     for index in range(work.block.count):
         tile = work.block.tiles + index
@@ -265,6 +267,8 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
                 opened = group
                 transform_inputs(job, &work, 0, work.block.count, group, 0, w.depth, 0)
             run_unit(job, &work, unit)
+    if job.streams:
+        fastconv_fence()
     restore_mode(mode)
 
 
@@ -297,6 +301,7 @@ cdef bint run_winograd(
     cdef Job job
     cdef Py_ssize_t part, image
     job.x, job.second, job.bias, job.out = x, weights, bias, out
+    job.streams = may_stream(w.plan, out)
     job.image_finite = <int *> aligned(workspace)
     job.threads = open_job(&job, w, <char *> job.image_finite + w.flag_bytes)
     job.weights = job.threads + w.threads * w.thread_bytes

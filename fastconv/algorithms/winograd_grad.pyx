@@ -65,7 +65,7 @@ cdef void transform_sums(
     args.first_row = args.first_column = 0
     args.end_row = args.end_column = MOST_POINTS
     args.out_row, args.out_column = plan.columns.taps * C * total, C * total
-    args.bias, args.finite = NULL, &unused
+    args.bias, args.stream, args.finite = NULL, False, &unused
     for k in range(first, first + rows):
         down, across = 3 * (k // C // w.column_squares), 3 * (k // C % w.column_squares)
         args.out_rows, args.out_columns = min(plan.rows.taps - down, 3), min(plan.columns.taps - across, 3)

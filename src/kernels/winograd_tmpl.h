@@ -109,6 +109,7 @@ typedef struct {
     ptrdiff_t out_step, out_line, out_vector;
     ptrdiff_t lines, vectors;
     int last;                         /* of the two: adds the bias, and looks whether the results are finite */
+    int stream;                       /* ... and may write them past the caches */
     VEC bias[4], check;
 } K(winograd_lines);
 
@@ -119,7 +120,7 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
     const ptrdiff_t in_step = given->in_step, in_line = given->in_line;
     const ptrdiff_t out_step = given->out_step, out_line = given->out_line;
     const ptrdiff_t lines = given->lines, vectors = given->vectors;
-    const int last = results < size && given->last;
+    const int last = results < size && given->last, stream = last && given->stream;
     VEC check = V(zero)();
     for (ptrdiff_t v = 0; v < vectors; v++, in += given->in_vector, out += given->out_vector) {
         const VEC bias = given->bias[v];
@@ -136,7 +137,12 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
                 }
             }
             FASTCONV_UNROLL
-            for (int i = 0; i < results; i++) V(store)(out + l * out_line + i * out_step, to[i]);
+            for (int i = 0; i < results; i++) {
+                if (results < size && stream)
+                    V(stream)(out + l * out_line + i * out_step, to[i]);
+                else
+                    V(store)(out + l * out_line + i * out_step, to[i]);
+            }
         }
     }
     given->check = check;
@@ -241,7 +247,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
         }
         down.out = between, down.out_vector = K(winograd_frame_size);
         down.out_step = 6 * LANES, down.out_line = LANES;
-        down.lines = columns, down.vectors = vectors, down.last = 0;
+        down.lines = columns, down.vectors = vectors, down.last = 0, down.stream = 0;
         for (ptrdiff_t v = 0; v < vectors; v++) {
             down.bias[v] = across.bias[v] = V(zero)();
             if (args->bias)
@@ -259,6 +265,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
             across.out_step = args->out_column, across.out_line = args->out_row;
         }
         across.lines = args->out_rows, across.vectors = vectors, across.last = 1;
+        across.stream = args->stream && whole && full;
         K(winograd_transforms)[args->columns].apply(&across);
         check = V(add)(check, across.check);
         if (!(whole && full))
