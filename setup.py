@@ -70,9 +70,9 @@ COLD_MODULES = {
         "tiles",
     )
 }
-# GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way into it, nor calls of
-# memset; and what is alike stays alike, in the order in which it was written, so that archives compress it.  A fifth of
-# the kernels, compressed, that saves no time.
+# GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way
+# into it, nor calls of memset; and what is alike stays in the order in which it was written, so
+# that archives compress it.  A fifth of the kernels, compressed, that saves no time.
 SMALL_KERNELS = [
     "-fno-ivopts",
     "--param=max-jump-thread-duplication-stmts=3",

@@ -39,7 +39,7 @@ cdef extern from "kernel_table.h" nogil:
 
     ctypedef struct fastconv_depthwise_args:
         Py_ssize_t rows, pixels, channels, group, first_vector, strip
-        int accumulate, shared
+        int accumulate, stream, shared
         Py_ssize_t second
         const void *in_ "in"
         Py_ssize_t in_row, in_column, row_step, column_step

@@ -15,3 +15,5 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil
 cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil
 cdef void choose_vectors(Plan *plan) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil
+cdef bint is_large(const Plan *plan) noexcept nogil
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil

@@ -53,6 +53,18 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
     return finite
 
 
+cdef bint is_large(const Plan *plan) noexcept nogil:
+    """Whether the result so far exceeds the caches that it had better be written past them."""
+    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
+            > BEYOND_CACHES // 2 * caches().l2)
+
+
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
+    """... and whether it is made of whole vectors, all of them aligned."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    return is_large(plan) and plan.out_channels % lanes == 0 and <size_t> out % (lanes * plan.itemsize) == 0
+
+
 cdef bint leaves_edges_out(const Plan *plan) noexcept nogil:
     """Whether the kernel of few shared channels has code for the edges of images."""
     return plan.rows.taps == plan.columns.taps == 3

@@ -84,4 +84,3 @@ cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil
 cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil
 cdef const Prepared *prepared_for(const Plan *plan, const Tensor *weights) noexcept nogil
-cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil

@@ -10,7 +10,7 @@ from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass
 from fastconv.kernel_choice cimport (
-    BEYOND_CACHES, MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
+    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors, is_large)
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
@@ -20,6 +20,8 @@ cdef Py_ssize_t SAME_SETS = 2048
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
+# Rows of a strip whose results are written past the caches: what is written should not be too far apart.
+cdef Py_ssize_t STREAMED_ROWS = 28
 cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
@@ -203,14 +205,6 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     use_prepared(plan, weights)
 
 
-cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
-    """Whether the result is made of whole vectors that are aligned, and far exceeds the caches."""
-    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize
-    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
-            > BEYOND_CACHES // 2 * caches().l2
-            and plan.out_channels % plan.kernels.lanes == 0 and <size_t> out % vector == 0)
-
-
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
     """Input channels that an output channel of a depthwise pass sees."""
     return plan.shared if plan.shared > 0 else plan.group
@@ -239,7 +233,7 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     if plan.streamed:
         plan.strip_pixels = plan.strip_rows = 4
     if goes_down(plan):
-        plan.strip_rows = plan.rows.block
+        plan.strip_rows = min(plan.rows.block, STREAMED_ROWS) if is_large(plan) else plan.rows.block
         if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
             row = plan.columns.extent * plan.out_total * plan.itemsize
             plan.strip_rows = min(max(caches().l2 // 2 // row, 4 * plan.rows.taps), plan.rows.block)

@@ -64,7 +64,7 @@ typedef struct {
     ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
-    int accumulate;
+    int accumulate, stream;           /* stream: write past the caches where there is a way; all is aligned */
     int shared;                       /* all channels read the same group */
     ptrdiff_t second;                 /* elements to where the second half of a vector reads it */
     const void *in;                   /* element (0, 0), wherever it would be */

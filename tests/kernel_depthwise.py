@@ -94,6 +94,11 @@ def depthwise(
         weights = call.unread(len(weights), -(-channels // lanes) * lanes)
         weights[:, :channels] = w.reshape(-1, channels)
     weights = call.rows(weights)
+    vector = call.table["lanes"] * call.dtype.itemsize
+    stream = (
+        channels % call.table["lanes"] == first_vector == 0
+        and not (out.addresses(np.arange(rows * pixels)) % vector).any()
+    )
     return call(
         "depthwise",
         out,
@@ -109,6 +114,7 @@ def depthwise(
         shared=shared,
         second=fields["in_column"] if pairs else 0,
         accumulate="out" in start,
+        stream=stream,
         row_step=steps[0],
         column_step=steps[1],
         tap_rows=taps[0],

@@ -61,9 +61,10 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
     out = call.output(call.unread(*flat.shape), flat, x.shape[0] * x.shape[1] + 1, exact)
     flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
     vector = call.table["lanes"] * call.dtype.itemsize
-    stream = channels % call.table["lanes"] == 0 and not (
-        out.addresses(np.arange(len(flat))) % vector
-    ).any()
+    stream = (
+        channels % call.table["lanes"] == 0
+        and not (out.addresses(np.arange(len(flat))) % vector).any()
+    )
     return call(
         "winograd",
         out,

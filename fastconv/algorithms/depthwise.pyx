@@ -32,8 +32,11 @@ from fastconv.axes cimport Axis, aligned, alternating, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     phase_block_columns, phase_block_rows, tap_offset, zero_block)
-from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, inputs_of, goes_down
+from fastconv.kernel_choice cimport MANY_PRODUCTS, is_large, many_vectors
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, goes_down, inputs_of
+
+cdef extern from "compat.h":
+    void fastconv_fence() noexcept nogil
 
 
 # Taps across up to which the ends of a line of elements take little.
@@ -56,6 +59,7 @@ cdef struct Job:
     Py_ssize_t rows             # that a strip has at the most
     char *threads
     int finite
+    bint streams                # results go to memory past the caches, where they are aligned
 
 
 # Some rows of a phase in one image of a block.
@@ -201,6 +205,8 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     if strip.repeated:
         args.column_step *= plan.repeat
         args.out_column *= plan.repeat
+    args.stream = job.streams and args.first_vector == 0 and args.channels % plan.kernels.lanes == 0 and (
+        (<size_t> args.out | (args.out_row | args.out_column) * size) % (plan.kernels.lanes * size) == 0)
     for share in range(shares_of(plan)):
         args.accumulate = share > 0
         plan.kernels.depthwise(&args)
@@ -360,6 +366,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
             for column in range(plan.columns.phases):
                 open_phase(plan, row, column, &phase)
                 run_phase(job, &block, &phase, &source)
+    if job.streams:
+        fastconv_fence()
     restore_mode(mode)
 
 
@@ -374,6 +382,7 @@ cdef void run_depthwise(
     job.packed = aligned(workspace)
     job.threads = job.packed + plan.packed_bytes
     job.finite = True
+    job.streams = is_large(plan)
     job.rotates = plan.shared == 0 and plan.columns.in_step == plan.columns.out_step == 1 and (
         plan.columns.taps <= FEW_PRODUCTS) and (plan.gathered or x.column_stride == plan.out_total) and (
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)

@@ -18,7 +18,8 @@ from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
     open_workspace, source_group, zero_block)
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, may_stream, panel_start
+from fastconv.kernel_choice cimport may_stream
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil

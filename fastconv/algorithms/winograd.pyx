@@ -36,8 +36,8 @@ from fastconv._kernels cimport (
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_shared)
 from fastconv.axes cimport aligned, even_part
-from fastconv.kernel_choice cimport BEYOND_CACHES
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, may_stream
+from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.tiles cimport (
     MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, unit_start)
 

@@ -30,10 +30,13 @@ static FASTCONV_INLINE void K(rows_add)(const fastconv_depthwise_args *args, con
 
 /* Ends the sums of a row of output, which start anew for another. */
 static FASTCONV_INLINE void K(rows_end)(REAL *out, ptrdiff_t step, int inside, VEC start, VEC *sum,
-                                        const int pixels) {
+                                        const int pixels, const int stream) {
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
-        if (inside) V(store)(out + m * step, sum[m]);
+        if (inside && stream)
+            V(stream)(out + m * step, sum[m]);
+        else if (inside)
+            V(store)(out + m * step, sum[m]);
         sum[m] = start;
     }
 }
@@ -41,7 +44,7 @@ static FASTCONV_INLINE void K(rows_end)(REAL *out, ptrdiff_t step, int inside, V
 /* Pixels [p, p + pixels) of every row of output, of the channels from c on.  Sums of rows before the first and after
  * the last are formed with the others, and go nowhere. */
 static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t c,
-                                           const int pixels, const int stride) {
+                                           const int pixels, const int stride, const int stream) {
     const ptrdiff_t column = p * stride, out_step = args->out_column;
     const ptrdiff_t first = args->first_row, last = args->end_row, rows = args->rows;
     const ptrdiff_t begin = args->first_column - column, end = args->end_column - column;
@@ -64,7 +67,7 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
     i++;                                                                                                               \
     in += args->in_row;
 #define END(sum)                                                                                                       \
-    K(rows_end)(out, out_step, y >= 0, start, sum, pixels);                                                            \
+    K(rows_end)(out, out_step, y >= 0, start, sum, pixels, stream);                                                    \
     out += args->out_row;                                                                                              \
     if (++y == rows) return;
     for (;;) {
@@ -84,7 +87,7 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
 }
 
 /* The tiles of all rows, of each all channels.  A tile between others may compute some pixels of the one before again. */
-static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride) {
+static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride, const int stream) {
     enum { wide = DEPTHWISE_COLUMN, half = DEPTHWISE_COLUMN / 2 + 1 };
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
     const int halves = half < wide;
@@ -101,23 +104,24 @@ static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args,
         if (tile > rest && tile > 1) p = right - tile;
         for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, channels)) {
             if (wide > 1 && tile == wide)
-                K(rows_column)(args, p, c, wide, stride);
+                K(rows_column)(args, p, c, wide, stride, stream);
             else if (halves && tile == half)
-                K(rows_column)(args, p, c, half, stride);
+                K(rows_column)(args, p, c, half, stride, stream);
             else
-                K(rows_column)(args, p, c, 1, stride);
+                K(rows_column)(args, p, c, 1, stride, stream);
         }
     }
 }
 
 /* Functions of their own, each with registers for its tiles. */
-#define ROWS(stride)                                                                                                   \
-    static FASTCONV_NOINLINE void K(rows_s##stride)(const fastconv_depthwise_args *args) {                             \
+#define ROWS(name, stride, stream)                                                                                     \
+    static FASTCONV_NOINLINE void K(rows_##name)(const fastconv_depthwise_args *args) {                                \
         const fastconv_depthwise_args own = *args;  /* stores cannot change what is local */                           \
-        K(rows_columns)(&own, stride);                                                                                 \
+        K(rows_columns)(&own, stride, stream);                                                                         \
     }
-ROWS(1)
-ROWS(2)
+ROWS(s1, 1, 0)
+ROWS(s1_streamed, 1, 1)
+ROWS(s2, 2, 0)
 #undef ROWS
 
 /* Whether they apply. */
@@ -139,5 +143,5 @@ static void K(depthwise_rows)(const fastconv_depthwise_args *given) {
     args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
     args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
     args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
-    (args->row_step == down ? K(rows_s1) : K(rows_s2))(args);
+    (args->row_step > down ? K(rows_s2) : args->stream ? K(rows_s1_streamed) : K(rows_s1))(args);
 }
