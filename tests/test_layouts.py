@@ -293,22 +293,26 @@ def test_where_a_large_result_starts(offset):
         )
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("conv", [
-    Conv((1, 500, 503, 3), (3, 3, 3, 32), padding=1), Conv((2, 410, 311, 5), (1, 1, 5, 32)),
-], ids=str)  # fmt: skip
-def test_a_result_beyond_the_caches(conv, threads):
+BEYOND_THE_CACHES = [
+    Conv((1, 500, 503, 3), (3, 3, 3, 32), padding=1),
+    Conv((2, 410, 311, 5), (1, 1, 5, 32)),
+    Conv((2, 250, 270, 32), (3, 3, 32, 32), padding=1),  # Winograd's
+    Conv((2, 250, 270, 32), (3, 3, 1, 32), padding=1, groups=32),
+]
+
+
+@pytest.mark.parametrize("which", ["forward", "input_grad"])
+@pytest.mark.parametrize("conv", BEYOND_THE_CACHES, ids=str)
+def test_a_result_beyond_the_caches(conv, which):
     """Whole vectors that are aligned are written past them, others are not, with the same bits."""
     a = operands(conv, floats)
-    rows = 7  # of a small result, which stays in the caches
-    with fastconv.num_threads(threads):
-        want = run(fastconv, "forward", conv, a)
-        out = at_offset(np.full_like(want, np.nan), 4)
-        assert_same_bits(run(fastconv, "forward", conv, a, out=out), want)
-        pad = conv.kwargs.get("padding", 0)
-        few = Conv((conv.x[0], rows + pad, *conv.x[2:]), conv.w, padding=((pad, 0), (pad, pad)))
-        part = {**a, "x": a["x"][:, : rows + pad]}
-        assert_same_bits(run(fastconv, "forward", few, part), want[:, :rows])
+    want = at_offset(run(fastconv, which, conv, a), 4)
+    out = at_offset(want, 4)
+    for threads in (1, 2):
+        with fastconv.num_threads(threads):
+            assert_same_bits(run(fastconv, which, conv, a), want)
+            out[...] = np.nan
+            assert_same_bits(run(fastconv, which, conv, a, out=out), want)
 
 
 def beside_a_channel(array):
