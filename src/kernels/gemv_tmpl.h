@@ -78,10 +78,10 @@ static void K(gemv)(const fastconv_conv_args *args) {
     }
 }
 
-static void K(ger)(const fastconv_grad_args *args) {
-    const int pixels = (int)args->pixels;
+static FASTCONV_INLINE void K(ger_pixels)(const fastconv_grad_args *args, const int pixels) {
     const REAL *x[FASTCONV_FEW_PIXELS], *dy[FASTCONV_FEW_PIXELS];
-    assert(args->pixels >= 0 && args->pixels <= FASTCONV_FEW_PIXELS);
+    const ptrdiff_t columns = args->columns;
+    const int accumulate = args->accumulate;
     for (int p = 0; p < pixels; p++) {
         x[p] = (const REAL *)args->in[p] + args->in_offset;
         dy[p] = (const REAL *)args->dy[p] + args->dy_offset;
@@ -90,12 +90,20 @@ static void K(ger)(const fastconv_grad_args *args) {
         REAL *grad = (REAL *)args->grad + m * args->grad_stride;
         VEC b[FASTCONV_FEW_PIXELS];
         for (int p = 0; p < pixels; p++) b[p] = V(set1)(x[p][m]);
-        for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
-            const int lanes = args->columns - n < LANES ? (int)(args->columns - n) : LANES;
+        for (ptrdiff_t n = 0; n < columns; n += LANES) {
+            const int lanes = columns - n < LANES ? (int)(columns - n) : LANES;
             VEC sum = V(zero)();
             for (int p = 0; p < pixels; p++) sum = V(fma)(b[p], K(load_up_to)(dy[p] + n, lanes), sum);
-            if (args->accumulate) sum = V(add)(K(load_up_to)(grad + n, lanes), sum);
+            if (accumulate) sum = V(add)(K(load_up_to)(grad + n, lanes), sum);
             K(store_up_to)(grad + n, sum, lanes);
         }
     }
+}
+
+static void K(ger)(const fastconv_grad_args *args) {
+    assert(args->pixels >= 0 && args->pixels <= FASTCONV_FEW_PIXELS);
+    if (args->pixels == 1)      /* nothing but two lines of memory and a product */
+        K(ger_pixels)(args, 1);
+    else
+        K(ger_pixels)(args, (int)args->pixels);
 }
