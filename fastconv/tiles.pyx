@@ -95,6 +95,7 @@ cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
 
 
 cdef inline Py_ssize_t squares_along(const Axis *axis) noexcept nogil:
+    """Squares of 3x3 taps that a kernel is cut into along an axis."""
     return ceil_div(axis.taps, 3)
 
 
@@ -135,6 +136,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
                + (GROUP_VECTORS if plan.groups > 1 else 0))
     tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows) * points_along(&plan.columns)
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
+    # Of several squares, transforming weights costs too much for an image alone to lose by it.
     if tiles + transform / (USUAL_BATCH if squares == 1 else 1) < WORTH_TRANSFORMING * direct and (
             tiles + transform < BEARABLE * direct):
         return SERVES

@@ -228,7 +228,7 @@ cdef void run_panel(
     args.out_offset = group * plan.out_channels + start
     args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
     args.bias = job.bias + args.out_offset * plan.itemsize if job.bias != NULL else NULL
-    args.permute, args.stream = spare_shuffles(), False
+    args.permute = spare_shuffles()
     for index in range(classes):
         work.classes[index].started = False
     while run < phase.runs:

@@ -181,7 +181,7 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0 && args->channels >= 0);
     assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
     assert(args->shared || (args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0));
-    assert(args->group >= 1);
+    assert(args->group >= 1 && (!args->stream || args->channels % LANES == 0));
     assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared ? !args->first_vector : args->first_vector % args->group == 0));
 
     for (ptrdiff_t y = 0; y < rows; y++) {

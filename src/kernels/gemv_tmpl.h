@@ -33,8 +33,8 @@ static FASTCONV_INLINE void K(gemv_rows)(const REAL *const *x, REAL *const *sum,
     const int lanes = (int)(columns - n);
     FASTCONV_ROLLED
     for (int p = 0; p < pixels; p++) {
+        if (p > 0 && sum[p] == sum[p - 1]) break;       /* stands for one that is missing */
         VEC a = V(load_part)(sum[p] + n, lanes);
-        if (p > 0 && sum[p] == sum[p - 1]) break;       /* computed twice */
         FASTCONV_ROLLED
         for (int r = 0; r < rows; r++) a = V(fma)(V(set1)(x[p][r]), V(load_part)(w + r * stride, lanes), a);
         V(store_part)(sum[p] + n, a, lanes);

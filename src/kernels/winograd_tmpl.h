@@ -224,6 +224,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     assert(args->columns >= 0 && args->columns < fastconv_winograd_transforms);
     assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
+    assert(!args->stream || args->channels % LANES == 0);
 
     ptrdiff_t done = 0;
     if (inside && whole && !args->bias && args->rows == fastconv_winograd_weights_grad && args->rows == args->columns
@@ -233,15 +234,14 @@ static void K(winograd)(const fastconv_winograd_args *args) {
         /* Less than a vector: some channels before once more, if there are enough. */
         if (args->channels - n < LANES && args->channels >= LANES) n = args->channels - LANES;
         const ptrdiff_t left = args->channels - n;
-        const int full = left >= LANES;
+        const int full = left >= LANES, lanes = full ? LANES : (int)left;
         vectors = left >= 4 * LANES ? 4 : full ? left / LANES : 1;
         K(winograd_lines) down, across;
         down.in = (const REAL *)args->in + n, down.in_vector = LANES;
         down.in_step = args->in_row, down.in_line = args->in_column;
         if (!inside || !full) {
             for (ptrdiff_t v = 0; v < vectors; v++)
-                K(winograd_fill)(args, n + v * LANES, left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES,
-                                 frame + v * K(winograd_frame_size));
+                K(winograd_fill)(args, n + v * LANES, lanes, frame + v * K(winograd_frame_size));
             down.in = frame, down.in_vector = K(winograd_frame_size);
             down.in_step = 6 * LANES, down.in_line = LANES;
         }
@@ -251,8 +251,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
         for (ptrdiff_t v = 0; v < vectors; v++) {
             down.bias[v] = across.bias[v] = V(zero)();
             if (args->bias)
-                across.bias[v] = K(load_up_to)((const REAL *)args->bias + n + v * LANES,
-                                               left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES);
+                across.bias[v] = K(load_up_to)((const REAL *)args->bias + n + v * LANES, lanes);
         }
         K(winograd_transforms)[args->rows].apply(&down);
 
@@ -270,8 +269,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
         check = V(add)(check, across.check);
         if (!(whole && full))
             for (ptrdiff_t v = 0; v < vectors; v++)
-                K(winograd_empty)(args, n + v * LANES, left < (v + 1) * LANES ? (int)(left - v * LANES) : LANES,
-                                  frame + v * K(winograd_frame_size));
+                K(winograd_empty)(args, n + v * LANES, lanes, frame + v * K(winograd_frame_size));
     }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
