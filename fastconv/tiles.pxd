@@ -1,5 +1,4 @@
 # Winograd's algorithm: sizes of a call, and the tiles of its output.  See tiles.pyx.
-from fastconv._kernels cimport fastconv_winograd_args
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport Plan, Prepared, Tensor
 
@@ -63,7 +62,3 @@ cdef void make_winograd(
     Winograd *w, const Plan *plan, const Tensor *weights, int threads, bint packing) noexcept nogil
 cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil
-cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil
-cdef void read_tile(
-    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t square, Py_ssize_t channel, Py_ssize_t channels,
-    bint of_output, char *scratch, fastconv_winograd_args *args) noexcept nogil

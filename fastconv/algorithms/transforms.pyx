@@ -1,9 +1,12 @@
-"""Transformed tiles: in a thread's own memory, block by block, or all of them first, for every thread to read."""
+"""What a tile reads, transformed: in a thread's own memory, block by block, or all first, for every thread to read."""
 from cython.parallel cimport prange, threadid
 
-from fastconv._kernels cimport fastconv_winograd_args, flush_denormals, restore_mode
-from fastconv.plan cimport WEIGHT_GRAD, Tensor
-from fastconv.tiles cimport FEW_POINTS, KINDS, MOST_POINTS, Tile, Winograd, find_tiles, read_tile
+from fastconv._kernels cimport (
+    fastconv_gather_args, fastconv_winograd_args, fastconv_winograd_input6, fastconv_winograd_output6_grad,
+    flush_denormals, restore_mode)
+from fastconv.axes cimport ceil_div
+from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor
+from fastconv.tiles cimport FEW_POINTS, KINDS, MOST_POINTS, Span, Tile, Winograd, find_tiles
 
 # Tiles that one task transforms for everyone.
 cdef Py_ssize_t CHUNK = 4
@@ -75,6 +78,62 @@ cdef Py_ssize_t tiles_of_point(
     inputs[0] = work.inputs + column * w.block_tiles
     outputs[0] = work.outputs + column * w.block_tiles
     return work.counts[column][row]
+
+
+cdef void gather_tile(
+    const Winograd *w, const Tensor *x, Py_ssize_t channels, char *scratch, fastconv_winograd_args *args,
+) noexcept nogil:
+    """Copy what a tile reads to where its channels are dense: [6][6][channels]."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t size = plan.itemsize, row
+    cdef fastconv_gather_args gather
+    gather.lead = gather.tail = gather.outer_stride = gather.outer_step = 0
+    gather.outer, gather.inner = 1, channels
+    gather.pixels = args.end_column - args.first_column
+    gather.column_stride, gather.inner_stride, gather.pixel_step = args.in_column, x.channel_stride, channels
+    for row in range(args.first_row, args.end_row):
+        gather.x = <const char *> args.in_ + size * (row * args.in_row + args.first_column * args.in_column)
+        gather.scratch = scratch + size * channels * (row * MOST_POINTS + args.first_column)
+        plan.kernels.gather(&gather)
+    args.in_ = scratch
+    args.in_row, args.in_column = MOST_POINTS * channels, channels
+
+
+cdef inline void clip(
+    const Span *span, bint of_output, Py_ssize_t square, Py_ssize_t size, Py_ssize_t *start, Py_ssize_t *first,
+    Py_ssize_t *end,
+) noexcept nogil:
+    """Where a tile's operand starts along an axis, for a square of taps, and which of its values exist."""
+    start[0], first[0], end[0] = span.first, 0, span.count
+    if not of_output:
+        start[0] = span.position + 3 * square * span.step
+        first[0] = min(ceil_div(max(-start[0], 0), span.step), span.points)
+        end[0] = max(min(ceil_div(size - start[0], span.step), span.points), first[0])
+
+
+cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
+    """The matrices that a tile's points need: number `six` along an axis of six points, the next ones for fewer."""
+    args.rows = six + <int> (MOST_POINTS - tile.rows.points)
+    args.columns = six + <int> (MOST_POINTS - tile.columns.points)
+
+
+cdef void read_tile(
+    const Winograd *w, const Tile *tile, const Tensor *x, Py_ssize_t square, Py_ssize_t channel, Py_ssize_t channels,
+    bint of_output, char *scratch, fastconv_winograd_args *args,
+) noexcept nogil:
+    """Let `args` transform what a tile reads of x through a square or, `of_output`, its own part of dy."""
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t down = square // w.column_squares, across = square % w.column_squares, row, column
+    clip(&tile.rows, of_output, down, plan.rows.in_size, &row, &args.first_row, &args.end_row)
+    clip(&tile.columns, of_output, across, plan.columns.in_size, &column, &args.first_column, &args.end_column)
+    choose_matrices(tile, fastconv_winograd_output6_grad if of_output else fastconv_winograd_input6, args)
+    args.channels = channels
+    args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride
+    args.in_ = x.data + plan.itemsize * (
+        tile.image * x.batch_stride + row * x.row_stride + column * x.column_stride + channel * x.channel_stride)
+    if x.channel_stride != 1:
+        gather_tile(w, x, channels, scratch, args)
+    args.out_rows, args.out_columns = tile.rows.points, tile.columns.points
 
 
 cdef void transform_tiles(

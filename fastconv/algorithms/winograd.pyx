@@ -34,12 +34,12 @@ from fastconv._kernels cimport (
     caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_shared)
+    Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point, transform_inputs,
+    transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
-from fastconv.tiles cimport (
-    MOST_POINTS, POINTS, Tile, Winograd, choose_matrices, odd_lines, unit_start)
+from fastconv.tiles cimport MOST_POINTS, POINTS, Tile, Winograd, odd_lines, unit_start
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
