@@ -28,6 +28,7 @@ cdef struct Winograd:
     bint sliced                     # each slice of the weights is transformed where it is used
     bint few                        # ... or even each weight, since there are few tiles
     bint gradual                    # a block's products grow slice by slice of K, for all panels of a share together
+    Py_ssize_t bundle               # groups of few channels, whose tiles are transformed together
     # dL/dW: ranges of channels.
     Py_ssize_t in_range, out_range, in_ranges, out_ranges, pieces
     Py_ssize_t units, shares, tasks     # panels or ranges of all groups

@@ -48,6 +48,8 @@ cdef Py_ssize_t SLICE = 32
 cdef Py_ssize_t GRADUAL_ROWS = 3
 cdef Py_ssize_t GRADUAL_SLICE = 128
 cdef Py_ssize_t GRADUAL_PANELS = 8
+# Vectors of channels of the groups whose tiles are transformed together: as many as a kernel takes at a time.
+cdef Py_ssize_t BUNDLE_VECTORS = 4
 
 
 cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
@@ -110,6 +112,13 @@ cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
     return longer * points_of(outputs) + (step - longer) * points_of(outputs - 1)
 
 
+cdef Py_ssize_t choose_bundle(const Plan *plan, Py_ssize_t squares) noexcept nogil:
+    """Groups whose channels lie beside each other in tiles and products, as they do in x and y."""
+    if squares > 1 or plan.out_channels % plan.kernels.lanes:
+        return 1
+    return min(max(BUNDLE_VECTORS * plan.kernels.lanes // max(plan.in_channels, plan.out_channels), 1), plan.groups)
+
+
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """Why a plan that Winograd's algorithm could serve had better stay direct.
 
@@ -118,7 +127,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef Py_ssize_t squares = squares_along(&plan.rows) * squares_along(&plan.columns)
-    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform
+    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform, bundle
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -131,8 +140,9 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
     weights *= squares
-    vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS) + ceil_div(O, lanes)
-               + (GROUP_VECTORS if plan.groups > 1 else 0))
+    bundle = choose_bundle(plan, squares)
+    vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
+               + (GROUP_VECTORS / bundle if plan.groups > 1 else 0))
     tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows) * points_along(&plan.columns)
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
     # Of several squares, transforming weights costs too much for an image alone to lose by it.
@@ -171,24 +181,30 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
-    w.shares = plan.groups * w.panels
+    if w.panels == 1 and not w.few:
+        w.bundle = min(choose_bundle(plan, w.squares), max(plan.groups // w.threads, 1))
+    w.output_pitch = w.bundle * w.panel
+    w.shares = ceil_div(plan.groups, w.bundle) * w.panels
 
 
 cdef Py_ssize_t tile_bytes(const Winograd *w) noexcept nogil:
     """Of a tile, transformed, for all of K, and of its products for a panel."""
-    return POINTS * (odd_lines(w.plan, w.depth) + w.panel) * w.plan.itemsize
+    return POINTS * (odd_lines(w.plan, w.bundle * w.depth) + w.bundle * w.panel) * w.plan.itemsize
 
 
 cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
     """Tiles of a block that stay near: written and read once for each panel, they may well exceed L2."""
-    return caches().l2 * 3 // 2 // tile_bytes(w)
+    cdef double points = points_along(&w.plan.rows) * <double> points_along(&w.plan.columns)
+    cdef Py_ssize_t tile = <Py_ssize_t> (tile_bytes(w) * points / (POINTS * w.row_tiles * w.column_tiles))
+    return caches().l2 * 3 // 2 // max(tile, 1)
 
 
 cdef void divide_tiles(Winograd *w, bint prepared) noexcept nogil:
     """Forward and dL/dx: every thread takes blocks of tiles; transformed weights are shared, a part at a time."""
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize, rows = plan.kernels.conv_rows, most
-    w.input_pitch = odd_lines(plan, w.depth)
+    w.bundle = choose_bundle(plan, w.squares) if w.panels == 1 else 1
+    w.input_pitch, w.output_pitch = odd_lines(plan, w.bundle * w.depth), w.bundle * w.panel
     most = min(max(resident_tiles(w) // rows * rows, 2 * rows), MOST_TILES, max(MOST_BYTES // tile_bytes(w), 1))
     if w.threads > 1:
         most = max(min(most, ceil_div(w.tiles, w.threads)), rows)
@@ -225,12 +241,12 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t size = plan.itemsize
     w.panels, w.panel = plan.panels, plan.panel
+    w.output_pitch = w.panel
     if not packing:
         share_tiles(w)
     w.units = plan.groups * w.panels
     w.weights_step = odd_lines(plan, w.depth * w.panel)
     w.unit_elements = POINTS * w.weights_step
-    w.output_pitch = w.panel
     if not w.shared and not packing and (
             resident_tiles(w) < GRADUAL_ROWS * plan.kernels.conv_rows or w.unit_elements * size > PART_BYTES):
         grow_tiles(w)
@@ -278,13 +294,17 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.out_range = ceil_div(ceil_div(plan.out_channels, w.out_ranges), lanes) * lanes
     w.in_ranges = ceil_div(w.depth, w.in_range)
     w.out_ranges = ceil_div(plan.out_channels, w.out_range)
-    w.units = plan.groups * w.in_ranges * w.out_ranges
+    if not w.shared and w.in_ranges == w.out_ranges == 1:
+        w.bundle = choose_bundle(plan, w.squares)
+        while w.bundle > 1 and w.pieces * ceil_div(plan.groups, w.bundle) < w.threads:
+            w.bundle //= 2
+    w.units = ceil_div(plan.groups, w.bundle) * w.in_ranges * w.out_ranges
     w.shares = choose_shares(w.pieces, w.units, w.threads)
     w.tasks = w.pieces * w.shares
     if not w.shared:
-        w.input_pitch = odd_lines(plan, w.in_range)
-        w.output_pitch = odd_lines(plan, w.out_range)
-    w.weights_step = odd_lines(plan, w.in_range * w.out_range)
+        w.input_pitch = odd_lines(plan, w.bundle * w.in_range)
+        w.output_pitch = odd_lines(plan, w.bundle * w.out_range)
+    w.weights_step = odd_lines(plan, w.bundle * w.in_range * w.out_range)
     w.sums_bytes = whole_lines(POINTS * w.weights_step * size)
 
 
@@ -324,7 +344,7 @@ cdef void make_winograd(
     w.column_squares = squares_along(&plan.columns)
     w.squares = squares_along(&plan.rows) * w.column_squares
     w.depth = w.squares * plan.in_channels
-    w.pieces = w.parts = 1
+    w.pieces = w.parts = w.bundle = 1
     w.shared = w.sliced = w.few = w.gradual = False
     w.partial_bytes = w.weights_bytes = w.slice_bytes = w.sums_bytes = w.flag_bytes = w.shared_bytes = 0
     if plan.op == WEIGHT_GRAD:

@@ -36,7 +36,7 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
     down, across = WINOGRAD[rows], WINOGRAD[columns]
     last = across.shape[0] < across.shape[1]  # of the transforms: adds the bias, looks at results
     bias = bias and last
-    first, end, unwanted = cut
+    first, end, unwanted = (0, 0, cut[2]) if last else cut
     x = call.values(down.shape[1], across.shape[1], channels)
     if special is not None:
         x.ravel()[special[0] % x.size] = special[1]

@@ -29,7 +29,7 @@ cdef struct Workspace:
     Tiles block
     char *input                 # [points][tiles][channels], transformed
     char *output                # [points][tiles][panels]: products, or dy transformed
-    Py_ssize_t first_column     # of the panels there
+    Py_ssize_t first_channel    # of the output, whose products are there
     # Of each tile that has a point: see tiles_of_point.
     const void **inputs         # [kinds][tiles]
     const void **outputs

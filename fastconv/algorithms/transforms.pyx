@@ -158,8 +158,11 @@ cdef void transform_inputs(
     const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t group, Py_ssize_t k,
     Py_ssize_t rows, Py_ssize_t to,
 ) noexcept nogil:
-    """Rows of K, from `k` on, of what the tiles [first, end) read of a group of x; in a tile, they go to `to`."""
-    cdef Py_ssize_t C = job.w.plan.in_channels, last = k + rows, count
+    """Rows of K, from `k` on, of what the tiles [first, end) read of a group of x; in a tile, they go to `to`.
+
+    Of a bundle of groups, it is all of theirs.
+    """
+    cdef Py_ssize_t C = job.w.plan.in_channels * job.w.bundle, last = k + rows, count
     while k < last:
         count = min(C - k % C, last - k)
         transform_tiles(job, work, first, end, job.x, k // C, group * C + k % C, count, False,

@@ -46,6 +46,11 @@ cdef extern from "compat.h":
     void fastconv_fence() noexcept nogil
 
 
+cdef inline Py_ssize_t channel_of(const Winograd *w, Py_ssize_t unit) noexcept nogil:
+    """First output channel of a panel."""
+    return unit // w.panels * w.plan.out_channels + unit_start(w, unit % w.panels)
+
+
 cdef void find_weights(
     const Job *job, Py_ssize_t unit, Py_ssize_t square, Py_ssize_t first, Py_ssize_t rows,
     fastconv_winograd_weights_args *args,
@@ -108,20 +113,19 @@ cdef void transform_slice(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept
 
 
 cdef void multiply(
-    const Job *job, const Workspace *work, Py_ssize_t unit, const char *weights, Py_ssize_t step, Py_ssize_t first,
-    Py_ssize_t rows,
+    const Job *job, const Workspace *work, Py_ssize_t first_unit, Py_ssize_t end_unit, const char *weights,
+    Py_ssize_t step, Py_ssize_t first, Py_ssize_t rows,
 ) noexcept nogil:
-    """The products of every point for one panel and some rows of K, from `first` on; `weights` holds those.
+    """The products of every point for one panel, or for the groups of a bundle, and some rows of K, from `first` on.
 
-    So does the transformed input, if it grows gradually.
+    `weights` holds those; so does the transformed input, if it grows gradually.
     """
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t panel = unit % w.panels, start = unit_start(w, panel), size = plan.itemsize
+    cdef Py_ssize_t panel = first_unit % w.panels, start = unit_start(w, panel), size = plan.itemsize
     cdef Py_ssize_t width = unit_start(w, panel + 1) - start, zero = 0
-    cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, k
+    cdef Py_ssize_t part = even_part(rows, plan.depth_block), point, unit, group, channel, k
     cdef const void **outputs
-    cdef Py_ssize_t channel = unit // w.panels * w.depth if w.shared else -first if w.gradual else 0
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
     args.runs, args.run_offset, args.run_k = 1, &zero, &zero
@@ -131,15 +135,18 @@ cdef void multiply(
     for point in range(POINTS):
         args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
         args.out = <void **> outputs
-        args.out_offset = point * w.output_step + start - work.first_column
-        args.weights = weights + size * point * step
-        k = 0
-        while k < rows:
-            args.run_length = min(part, rows - k)
-            args.in_offset, args.k_offset = channel + point * w.input_step + first + k, k
-            args.accumulate = first + k > 0
-            plan.kernels.conv(&args)
-            k += args.run_length
+        for unit in range(first_unit, end_unit):
+            group = unit // w.panels if w.shared else unit // w.panels % w.bundle
+            channel = -first if w.gradual else group * w.depth
+            args.out_offset = point * w.output_step + channel_of(w, unit) - work.first_channel
+            args.weights = weights + size * ((unit - first_unit) * w.unit_elements + point * step)
+            k = 0
+            while k < rows:
+                args.run_length = min(part, rows - k)
+                args.in_offset, args.k_offset = channel + point * w.input_step + first + k, k
+                args.accumulate = first + k > 0
+                plan.kernels.conv(&args)
+                k += args.run_length
 
 
 cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcept nogil:
@@ -170,22 +177,23 @@ cdef void multiply_slices(Job *job, const Workspace *work, Py_ssize_t unit) noex
         rows = min(w.slice, w.depth - first)
         step = odd_lines(w.plan, rows * width)
         transform_weights(job, unit, first, rows, work.weights, step, &finite)
-        multiply(job, work, unit, work.weights, step, first, rows)
+        multiply(job, work, unit, unit + 1, work.weights, step, first, rows)
         first += rows
     if not finite:
         fastconv_set_setting(&job.finite, False)
 
 
-cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t unit) noexcept nogil:
-    """The outputs of every tile for one panel."""
+cdef void transform_products(
+    const Job *job, const Workspace *work, Py_ssize_t unit, Py_ssize_t end_unit,
+) noexcept nogil:
+    """The outputs of every tile for some panels, whose channels follow each other."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t group = unit // w.panels, panel = unit % w.panels, start = unit_start(w, panel), index
-    cdef Py_ssize_t pixel = plan.out_total, channel = group * plan.out_channels + start, size = plan.itemsize
+    cdef Py_ssize_t pixel = plan.out_total, channel = channel_of(w, unit), size = plan.itemsize, index
     cdef const Tile *tile
     cdef int finite
     cdef fastconv_winograd_args args
-    args.channels = min(plan.out_channels - start, unit_start(w, panel + 1) - start)
+    args.channels = channel_of(w, end_unit) - channel
     args.in_row, args.in_column = MOST_POINTS * w.output_step, w.output_step
     args.first_row = args.first_column = 0
     args.bias = job.bias + channel * size if job.bias != NULL else NULL
@@ -194,7 +202,7 @@ cdef void transform_products(const Job *job, const Workspace *work, Py_ssize_t u
     for index in range(work.block.count):
         tile = work.block.tiles + index
         choose_matrices(tile, fastconv_winograd_output6, &args)
-        args.in_ = work.output + size * (index * w.output_pitch + start - work.first_column)
+        args.in_ = work.output + size * (index * w.output_pitch + channel - work.first_channel)
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count
         args.out_row = tile.rows.step * plan.columns.out_size * pixel
@@ -225,30 +233,41 @@ cdef void grow_products(
                 transform_weights(job, unit, first, rows, weights, step, &finite)
             else:
                 weights, step = job.weights + size * (unit * w.unit_elements + first * width), w.weights_step
-            multiply(job, work, unit, weights, step, first, rows)
+            multiply(job, work, unit, unit + 1, weights, step, first, rows)
         first += rows
     if not finite:
         fastconv_set_setting(&job.finite, False)
 
 
-cdef void run_unit(Job *job, Workspace *work, Py_ssize_t unit) noexcept nogil:
-    """The outputs of a block for one panel, from transformed tiles."""
+cdef void multiply_bundles(Job *job, Workspace *work, Py_ssize_t first_unit, Py_ssize_t end_unit) noexcept nogil:
+    """The outputs of a block for some panels: panel by panel, or those of a bundle of groups together."""
     cdef const Winograd *w = job.w
-    work.first_column = unit_start(w, unit % w.panels)
-    if w.few:
-        multiply_few(job, work, unit)
-    elif w.sliced:
-        multiply_slices(job, work, unit)
-    else:
-        multiply(job, work, unit, job.weights + w.plan.itemsize * (unit - job.first_unit) * w.unit_elements,
-                 w.weights_step, 0, w.depth)
-    transform_products(job, work, unit)
+    cdef Py_ssize_t size = w.plan.itemsize
+    cdef Py_ssize_t start = first_unit, stop, bundle, opened = -1, unit
+    while start < end_unit:
+        stop = min((start // w.bundle + 1) * w.bundle, end_unit)
+        bundle = start // w.panels // w.bundle
+        if opened != bundle and not w.shared:
+            opened = bundle
+            transform_inputs(job, work, 0, work.block.count, bundle, 0,
+                             min(w.bundle, w.plan.groups - bundle * w.bundle) * w.depth, 0)
+        work.first_channel = channel_of(w, start)
+        if w.few:
+            multiply_few(job, work, start)
+        elif w.sliced:
+            for unit in range(start, stop):
+                multiply_slices(job, work, unit)
+        else:
+            multiply(job, work, start, stop, job.weights + size * (start - job.first_unit) * w.unit_elements,
+                     w.weights_step, 0, w.depth)
+        transform_products(job, work, start, stop)
+        start = stop
 
 
 cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One block, or the share of its panels that falls to this task."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t share = task % w.shares, units = job.end_unit - job.first_unit, unit, group, opened = -1
+    cdef Py_ssize_t share = task % w.shares, units = job.end_unit - job.first_unit
     cdef Py_ssize_t first = job.first_unit + units * share // w.shares
     cdef Py_ssize_t end = job.first_unit + units * (share + 1) // w.shares
     cdef unsigned long long mode = flush_denormals()
@@ -256,17 +275,11 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     open_workspace(job, thread, &work)
     open_block(job, task // w.shares, &work)
     if w.gradual:
-        work.first_column = unit_start(w, first % w.panels)
+        work.first_channel = channel_of(w, first)
         grow_products(job, &work, first, end)
-        for unit in range(first, end):
-            transform_products(job, &work, unit)
+        transform_products(job, &work, first, end)
     else:
-        for unit in range(first, end):
-            group = unit // w.panels
-            if opened != group and not w.shared:
-                opened = group
-                transform_inputs(job, &work, 0, work.block.count, group, 0, w.depth, 0)
-            run_unit(job, &work, unit)
+        multiply_bundles(job, &work, first, end)
     if job.streams:
         fastconv_fence()
     restore_mode(mode)

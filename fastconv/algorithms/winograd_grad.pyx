@@ -26,13 +26,16 @@ from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd
 
 
 cdef void add_products(
-    const Job *job, const Workspace *work, Py_ssize_t from_in, Py_ssize_t rows, Py_ssize_t from_out, Py_ssize_t columns,
-    bint accumulate,
+    const Job *job, const Workspace *work, Py_ssize_t groups, Py_ssize_t from_in, Py_ssize_t rows, Py_ssize_t from_out,
+    Py_ssize_t columns, bint accumulate,
 ) noexcept nogil:
-    """Add a block's products of some channels of x with some of dy to the sums of every point."""
+    """Add a block's products of some channels of x with some of dy to the sums of every point.
+
+    Of several groups, the next ones' channels follow.
+    """
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t point, column
+    cdef Py_ssize_t point, group, column
     cdef fastconv_grad_args args
     args.rows = args.run_length = rows
     args.grad_stride = w.out_range
@@ -40,18 +43,20 @@ cdef void add_products(
     for point in range(POINTS):
         args.pixels = tiles_of_point(
             w, work, point, <const void ***> &args.in_, <const void ***> &args.dy)
-        args.in_offset = point * w.input_step + from_in
-        column = 0
-        while column < columns:
-            args.columns = min(plan.kernels.grad_panel, columns - column)
-            args.dy_offset = point * w.output_step + from_out + column
-            args.grad = work.sums + plan.itemsize * (point * w.weights_step + column)
-            plan.kernels.grad(&args)
-            column += args.columns
+        for group in range(groups):
+            args.in_offset = point * w.input_step + from_in + group * rows
+            column = 0
+            while column < columns:
+                args.columns = min(plan.kernels.grad_panel, columns - column)
+                args.dy_offset = point * w.output_step + from_out + group * columns + column
+                args.grad = work.sums + plan.itemsize * (
+                    point * w.weights_step + group * rows * w.out_range + column)
+                plan.kernels.grad(&args)
+                column += args.columns
 
 
 cdef void transform_sums(
-    const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t columns, char *grad,
+    const Job *job, const char *sums, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t columns, char *grad,
 ) noexcept nogil:
     """dL/dW from the sums, of rows of K from `first` on; `grad` is its first element of these filters."""
     cdef const Winograd *w = job.w
@@ -69,7 +74,7 @@ cdef void transform_sums(
     for k in range(first, first + rows):
         down, across = 3 * (k // C // w.column_squares), 3 * (k // C % w.column_squares)
         args.out_rows, args.out_columns = min(plan.rows.taps - down, 3), min(plan.columns.taps - across, 3)
-        args.in_ = work.sums + (k - first) * w.out_range * size
+        args.in_ = sums + (k - first) * w.out_range * size
         args.out = grad + size * (down * args.out_row + across * args.out_column + k % C * total)
         plan.kernels.winograd(&args)
 
@@ -77,30 +82,35 @@ cdef void transform_sums(
 cdef void run_unit(
     const Job *job, Workspace *work, Py_ssize_t piece, Py_ssize_t unit, Py_ssize_t *opened,
 ) noexcept nogil:
-    """One range of channels, over every block of a piece; `opened`: the block, and the range of x transformed."""
+    """One range of channels, or a bundle of groups, over every block of a piece.
+
+    `opened`: the block, and the range of x transformed.
+    """
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t start = w.blocks * piece // w.pieces, stop = w.blocks * (piece + 1) // w.pieces, block
-    cdef Py_ssize_t group = unit // (w.in_ranges * w.out_ranges), range_in = unit // w.out_ranges
+    cdef Py_ssize_t first_group = unit // (w.in_ranges * w.out_ranges) * w.bundle, range_in = unit // w.out_ranges
+    cdef Py_ssize_t groups = min(w.bundle, plan.groups - first_group), group
     cdef Py_ssize_t from_in = range_in % w.in_ranges * w.in_range, from_out = unit % w.out_ranges * w.out_range
     cdef Py_ssize_t rows = min(w.in_range, w.depth - from_in)
     cdef Py_ssize_t columns = min(w.out_range, plan.out_channels - from_out)
-    cdef Py_ssize_t in_dy = group * plan.out_channels + from_out
+    cdef Py_ssize_t in_dy = first_group * plan.out_channels + from_out
+    cdef Py_ssize_t at_in = first_group * w.depth + from_in if w.shared else 0, at_out = in_dy if w.shared else 0
+    cdef Py_ssize_t size = plan.itemsize, sums = rows * w.out_range * size
     for block in range(start, stop):
         if opened[0] != block:
             opened[0], opened[1] = block, -1
             open_block(job, block, work)
-        if w.shared:
-            add_products(job, work, group * w.depth + from_in, rows, in_dy, columns, block > start)
-            continue
-        if opened[1] != range_in:   # a single block serves all ranges of dy
+        if opened[1] != range_in and not w.shared:      # a single block serves all ranges of dy
             opened[1] = range_in
-            transform_inputs(job, work, 0, work.block.count, group, from_in, rows, 0)
-        transform_outputs(job, work, 0, work.block.count, in_dy, columns)
-        add_products(job, work, 0, rows, 0, columns, block > start)
-    transform_sums(
-        job, work, from_in, rows, columns,
-        piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes) + plan.itemsize * in_dy)
+            transform_inputs(job, work, 0, work.block.count, first_group // w.bundle, from_in, groups * rows, 0)
+        if not w.shared:
+            transform_outputs(job, work, 0, work.block.count, in_dy, groups * columns)
+        add_products(job, work, groups, at_in, rows, at_out, columns, block > start)
+    for group in range(groups):
+        transform_sums(
+            job, work.sums + group * sums, from_in, rows, columns,
+            piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes) + size * (in_dy + group * columns))
 
 
 cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:

@@ -101,10 +101,11 @@ static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
     g[2] = K(plus)(K(plus)(u[3], SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
 }
 
-/* Lines of vectors to be transformed, `step` elements from one value to the next, `line` from line to line. */
+/* Lines of vectors to be transformed: `line` elements from line to line, and from one value of a result to the next
+ * `step`.  Each value that is read has a place of its own, since some are zeros that lie elsewhere. */
 typedef struct {
-    const REAL *in;
-    ptrdiff_t in_step, in_line, in_vector;
+    const REAL *in[6];
+    ptrdiff_t in_line[6], in_vector[6];
     REAL *out;
     ptrdiff_t out_step, out_line, out_vector;
     ptrdiff_t lines, vectors;
@@ -115,19 +116,29 @@ typedef struct {
 
 static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*transform)(const VEC *, VEC *),
                                               const int size, const int results) {
-    const REAL *in = given->in;
     REAL *out = given->out;
-    const ptrdiff_t in_step = given->in_step, in_line = given->in_line;
     const ptrdiff_t out_step = given->out_step, out_line = given->out_line;
     const ptrdiff_t lines = given->lines, vectors = given->vectors;
+    const ptrdiff_t in_line = given->in_line[0], in_step = given->in[1] - given->in[0];
     const int last = results < size && given->last, stream = last && given->stream;
     VEC check = V(zero)();
-    for (ptrdiff_t v = 0; v < vectors; v++, in += given->in_vector, out += given->out_vector) {
+    for (ptrdiff_t v = 0; v < vectors; v++, out += given->out_vector) {
         const VEC bias = given->bias[v];
+        const REAL *in[6];
+        FASTCONV_UNROLL
+        for (int i = 0; i < size; i++) in[i] = given->in[i] + v * given->in_vector[i];
         for (ptrdiff_t l = 0; l < lines; l++) {
             VEC from[6], to[6];
             FASTCONV_UNROLL
-            for (int i = 0; i < size; i++) from[i] = V(load)(in + l * in_line + i * in_step);
+            for (int i = 0; i < size; i++) {
+                if (results < size) {
+                    from[i] = V(load)(in[0] + l * in_line + i * in_step);
+                } else {
+                    from[i] = V(load)(in[i]);
+                    FASTCONV_PREFETCH(in[i] + 4 * LANES);    /* what the next call of this reads */
+                    in[i] += given->in_line[i];
+                }
+            }
             transform(from, to);
             if (last) {
                 FASTCONV_UNROLL
@@ -163,14 +174,36 @@ static const struct {
 /* A tile of some vectors is a frame of [6][6] vectors, one after the other, in memory of the kernel's own. */
 enum { K(winograd_frame_size) = 36 * LANES };
 
-/* What lies inside, and zeros around it. */
+/* What lies inside, of less than a vector. */
 static FASTCONV_NOINLINE void K(winograd_fill)(const fastconv_winograd_args *args, ptrdiff_t channel, int lanes,
                                                REAL *frame) {
     const REAL *in = (const REAL *)args->in + channel;
-    for (ptrdiff_t i = 0; i < 36; i++) V(store)(frame + i * LANES, V(zero)());
     for (ptrdiff_t i = args->first_row; i < args->end_row; i++)
         for (ptrdiff_t j = args->first_column; j < args->end_column; j++)
             V(store)(frame + (6 * i + j) * LANES, K(load_up_to)(in + i * args->in_row + j * args->in_column, lanes));
+}
+
+/* Zeros for the columns that do not lie inside, which the transform along the rows leaves out. */
+static FASTCONV_NOINLINE void K(winograd_clear)(const fastconv_winograd_args *args, ptrdiff_t columns, ptrdiff_t vectors,
+                                                REAL *between) {
+    for (ptrdiff_t j = 0; j < columns; j++) {
+        if (j == args->first_column) j = args->end_column;
+        for (ptrdiff_t v = 0; j < columns && v < vectors; v++)
+            for (ptrdiff_t i = 0; i < 6; i++)
+                V(store)(between + v * K(winograd_frame_size) + (6 * i + j) * LANES, V(zero)());
+    }
+}
+
+/* Lets the transform along the rows read what lies inside, and zeros for the other rows. */
+static FASTCONV_INLINE void K(winograd_read)(const fastconv_winograd_args *args, const REAL *in, ptrdiff_t row,
+                                             ptrdiff_t column, K(winograd_lines) *down) {
+    static const FASTCONV_ALIGN(64) REAL nothing[LANES];
+    in += args->first_column * column;
+    for (ptrdiff_t i = 0; i < 6; i++, in += row) {
+        const int inside = i >= args->first_row && i < args->end_row;
+        down->in[i] = inside ? in : nothing;
+        down->in_line[i] = inside ? column : 0, down->in_vector[i] = inside ? LANES : 0;
+    }
 }
 
 static FASTCONV_NOINLINE void K(winograd_empty)(const fastconv_winograd_args *args, ptrdiff_t channel, int lanes,
@@ -219,35 +252,43 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     const int inside = args->first_row == 0 && args->first_column == 0 && args->end_row == rows && args->end_column == columns;
     const int whole = args->out_columns == K(winograd_transforms)[args->columns].results;
     FASTCONV_ALIGN(64) REAL frame[4 * K(winograd_frame_size)], between[4 * K(winograd_frame_size)];
+    K(winograd_lines) down, across;
     VEC check = V(zero)();
     assert(args->rows >= 0 && args->rows < fastconv_winograd_transforms);
     assert(args->columns >= 0 && args->columns < fastconv_winograd_transforms);
     assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
+    assert(inside || K(winograd_transforms)[args->rows].results >= rows);
     assert(!args->stream || args->channels % LANES == 0);
 
     ptrdiff_t done = 0;
     if (inside && whole && !args->bias && args->rows == fastconv_winograd_weights_grad && args->rows == args->columns
         && args->out_rows == K(winograd_transforms)[args->rows].results)
         done = K(winograd_all_grad)(args, &check);
-    for (ptrdiff_t n = done, vectors; n < args->channels; n += vectors * LANES) {
+    ptrdiff_t vectors = args->channels - done < LANES ? 1 : (args->channels - done) / LANES;
+    if (vectors > 4) vectors = 4;
+    K(winograd_clear)(args, columns, vectors, between);
+    down.out = between + args->first_column * LANES, down.out_vector = K(winograd_frame_size);
+    down.out_step = 6 * LANES, down.out_line = LANES;
+    down.lines = args->end_column - args->first_column, down.last = 0, down.stream = 0;
+    across.lines = args->out_rows, across.last = 1;
+    for (ptrdiff_t j = 0; j < 6; j++) {
+        across.in[j] = between + j * LANES;
+        across.in_line[j] = 6 * LANES, across.in_vector[j] = K(winograd_frame_size);
+    }
+    for (ptrdiff_t n = done; n < args->channels; n += vectors * LANES) {
         /* Less than a vector: some channels before once more, if there are enough. */
         if (args->channels - n < LANES && args->channels >= LANES) n = args->channels - LANES;
         const ptrdiff_t left = args->channels - n;
-        const int full = left >= LANES, lanes = full ? LANES : (int)left;
+        const int full = left >= LANES, lanes = full ? LANES : (int)left, direct = whole && full;
         vectors = left >= 4 * LANES ? 4 : full ? left / LANES : 1;
-        K(winograd_lines) down, across;
-        down.in = (const REAL *)args->in + n, down.in_vector = LANES;
-        down.in_step = args->in_row, down.in_line = args->in_column;
-        if (!inside || !full) {
-            for (ptrdiff_t v = 0; v < vectors; v++)
-                K(winograd_fill)(args, n + v * LANES, lanes, frame + v * K(winograd_frame_size));
-            down.in = frame, down.in_vector = K(winograd_frame_size);
-            down.in_step = 6 * LANES, down.in_line = LANES;
+        if (full) {
+            K(winograd_read)(args, (const REAL *)args->in + n, args->in_row, args->in_column, &down);
+        } else {
+            K(winograd_fill)(args, n, lanes, frame);
+            K(winograd_read)(args, frame, 6 * LANES, LANES, &down);
         }
-        down.out = between, down.out_vector = K(winograd_frame_size);
-        down.out_step = 6 * LANES, down.out_line = LANES;
-        down.lines = columns, down.vectors = vectors, down.last = 0, down.stream = 0;
+        down.vectors = across.vectors = vectors;
         for (ptrdiff_t v = 0; v < vectors; v++) {
             down.bias[v] = across.bias[v] = V(zero)();
             if (args->bias)
@@ -255,19 +296,13 @@ static void K(winograd)(const fastconv_winograd_args *args) {
         }
         K(winograd_transforms)[args->rows].apply(&down);
 
-        across.in = between, across.in_vector = K(winograd_frame_size);
-        across.in_step = LANES, across.in_line = 6 * LANES;
-        across.out = frame, across.out_vector = K(winograd_frame_size);
-        across.out_step = LANES, across.out_line = 6 * LANES;
-        if (whole && full) {
-            across.out = (REAL *)args->out + n, across.out_vector = LANES;
-            across.out_step = args->out_column, across.out_line = args->out_row;
-        }
-        across.lines = args->out_rows, across.vectors = vectors, across.last = 1;
-        across.stream = args->stream && whole && full;
+        across.out = direct ? (REAL *)args->out + n : frame;
+        across.out_vector = direct ? LANES : K(winograd_frame_size);
+        across.out_step = direct ? args->out_column : LANES, across.out_line = direct ? args->out_row : 6 * LANES;
+        across.stream = args->stream && direct;
         K(winograd_transforms)[args->columns].apply(&across);
         check = V(add)(check, across.check);
-        if (!(whole && full))
+        if (!direct)
             for (ptrdiff_t v = 0; v < vectors; v++)
                 K(winograd_empty)(args, n + v * LANES, lanes, frame + v * K(winograd_frame_size));
     }
