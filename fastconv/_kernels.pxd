@@ -50,6 +50,7 @@ cdef extern from "kernel_table.h" nogil:
         const void *weights
         Py_ssize_t weights_stride
         const void *bias
+        void *room
 
     ctypedef struct fastconv_depthwise_phases_args:
         Py_ssize_t rows, pixels, channels

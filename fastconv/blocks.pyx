@@ -2,12 +2,25 @@
 
 Everything irregular ends here (padding, strides, phases, views, groups): whoever computes sees, for
 each pixel, one pointer to read from, one to write to, and the same offset of a tap for all pixels.
+A depthwise pass has rows of pixels instead, and strips of them that stay in a cache.
 """
 from libc.string cimport memset
 
-from fastconv._kernels cimport fastconv_gather_args
+from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, same_taps
+from fastconv.kernel_choice cimport is_large
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
+
+# Bytes from pixel to pixel of which only two lines are in different sets of L1.
+cdef Py_ssize_t SAME_SETS = 2048
+cdef Py_ssize_t DEPTHWISE_CHAIN = 256
+# Rows of a strip whose results are written past the caches: what is written should not be too far apart.
+cdef Py_ssize_t STREAMED_ROWS = 28
+# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads, to as many bytes; pixels that a
+# tile has at the most.
+cdef Py_ssize_t COPIED_TAPS = 12
+cdef Py_ssize_t ROOM_BYTES = 192 << 10
+cdef Py_ssize_t MOST_TILE = 16
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -310,3 +323,65 @@ cdef void find_runs(
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil:
     """Elements from a group's input to the next one's."""
     return plan.group_pitch if plan.gathered and plan.planes > 1 else plan.in_channels
+
+
+cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
+    """Input channels that an output channel of a depthwise pass sees."""
+    return plan.shared if plan.shared > 0 else plan.group
+
+
+cdef bint goes_down(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
+    if plan.shared > 0:
+        return True
+    return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
+        plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
+        and plan.rows.in_step == plan.columns.in_step <= 2)
+
+
+cdef bint copies_strips(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector."""
+    cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
+    return plan.op != WEIGHT_GRAD and plan.group == plan.repeat == 1 and plan.shared == 0 and (
+        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps and plan.out_total >= plan.kernels.lanes)
+
+
+cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
+    """Of the copy of what a strip reads of a vector of channels, and of its weights."""
+    cdef Py_ssize_t rows = (plan.strip_rows - 1) * plan.rows.in_step + plan.rows.taps
+    return (rows * plan.room_columns + plan.rows.taps * plan.columns.taps) * plan.kernels.lanes * plan.itemsize
+
+
+cdef void copy_strips(Plan *plan) noexcept nogil:
+    """Strips whose rows that a tile reads stay in L1, and in which rows of taps are copied few times over."""
+    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize, taps = plan.columns.taps
+    plan.strip_pixels = max(
+        (caches().l1 * 3 // 4 // (vector * plan.rows.taps) - taps) // plan.columns.in_step, MOST_TILE)
+    plan.room_columns = (min(plan.strip_pixels, plan.columns.block) + MOST_TILE) * plan.columns.in_step + taps
+    plan.strip_rows = min(max((ROOM_BYTES // (vector * plan.room_columns) - plan.rows.taps) // plan.rows.in_step, 1),
+                          plan.rows.block)
+
+
+cdef void choose_strips(Plan *plan) noexcept nogil:
+    """Strips of rows in which the input of all channels stays in half of L2, since each vector of them passes alone.
+
+    A tile of 3x3 taps goes down its rows by itself, reads nothing twice, and so may go all the way: unless pixels are
+    so far apart that they share a few sets of L1, and what was fetched beside a vector is gone when it is needed.
+    """
+    cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
+    cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
+    plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
+    plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
+    plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
+    if plan.streamed:
+        plan.strip_pixels = plan.strip_rows = 4
+    plan.room_columns = 0
+    if copies_strips(plan):
+        copy_strips(plan)
+    elif goes_down(plan):
+        plan.strip_rows = min(plan.rows.block, STREAMED_ROWS) if is_large(plan) else plan.rows.block
+        if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
+            row = plan.columns.extent * plan.out_total * plan.itemsize
+            plan.strip_rows = min(max(caches().l2 // 2 // row, 4 * plan.rows.taps), plan.rows.block)
+        elif plan.out_total * plan.itemsize % SAME_SETS == 0:
+            plan.strip_rows = 3

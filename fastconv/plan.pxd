@@ -50,6 +50,7 @@ cdef struct Plan:
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
     bint streamed                   # depthwise: too large for any cache, so in the order of memory
     Py_ssize_t strip_pixels, strip_rows     # depthwise: that go through all channels before others do
+    Py_ssize_t room_columns         # ... of what is copied for a strip, or 0
     Py_ssize_t repeat               # pixels that one row of packed weights covers, where channels are few
     Py_ssize_t strip_chain          # weight_grad: pixels, at most, that are summed before the sum is added to the rest
     # Products: panels of output channels, K in slices.
@@ -78,8 +79,6 @@ cdef void make_plan(
     Plan *plan, Op op, const Geometry *g, const fastconv_kernels *kernels, const Tensor *source,
     const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
-cdef bint goes_down(const Plan *plan) noexcept nogil
-cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil
 cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil

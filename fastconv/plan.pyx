@@ -8,20 +8,15 @@ import os
 
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
-from fastconv.blocks cimport PixelClass
+from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of, room_bytes
 from fastconv.kernel_choice cimport (
-    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors, is_large)
+    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
-# Bytes from pixel to pixel of which only two lines are in different sets of L1.
-cdef Py_ssize_t SAME_SETS = 2048
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
-cdef Py_ssize_t DEPTHWISE_CHAIN = 256
-# Rows of a strip whose results are written past the caches: what is written should not be too far apart.
-cdef Py_ssize_t STREAMED_ROWS = 28
 cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
@@ -205,42 +200,6 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     use_prepared(plan, weights)
 
 
-cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
-    """Input channels that an output channel of a depthwise pass sees."""
-    return plan.shared if plan.shared > 0 else plan.group
-
-
-cdef bint goes_down(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
-    if plan.shared > 0:
-        return True
-    return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
-        plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
-        and plan.rows.in_step == plan.columns.in_step <= 2)
-
-
-cdef void choose_strips(Plan *plan) noexcept nogil:
-    """Strips of rows in which the input of all channels stays in half of L2, since each vector of them passes alone.
-
-    A tile of 3x3 taps goes down its rows by itself, reads nothing twice, and so may go all the way: unless pixels are
-    so far apart that they share a few sets of L1, and what was fetched beside a vector is gone when it is needed.
-    """
-    cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
-    cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
-    plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
-    plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
-    plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
-    if plan.streamed:
-        plan.strip_pixels = plan.strip_rows = 4
-    if goes_down(plan):
-        plan.strip_rows = min(plan.rows.block, STREAMED_ROWS) if is_large(plan) else plan.rows.block
-        if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
-            row = plan.columns.extent * plan.out_total * plan.itemsize
-            plan.strip_rows = min(max(caches().l2 // 2 // row, 4 * plan.rows.taps), plan.rows.block)
-        elif plan.out_total * plan.itemsize % SAME_SETS == 0:
-            plan.strip_rows = 3
-
-
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
     """Shares to cut the units of each task into, so that threads end together.
 
@@ -316,6 +275,8 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     elif plan.packed or plan.weights_in_place or plan.depthwise:
         slice_rows = 0
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
+    if plan.depthwise and plan.room_columns > 0:
+        plan.slice_bytes = room_bytes(plan)
     if plan.narrow:             # rows of K, the last with a surplus that makes whole vectors
         columns = ceil_div(plan.out_channels, plan.panels)
         plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)

@@ -77,6 +77,7 @@ typedef struct {
     const void *weights;              /* [tap_rows * tap_columns * group] rows, weights_stride apart */
     ptrdiff_t weights_stride;
     const void *bias;                 /* [channels] or NULL */
+    void *room;                       /* to copy what a strip reads, or NULL: see src/README.md */
 } fastconv_depthwise_args;
 
 /* out[2 * y + e][2 * p + f][c] = sum over r < taps + e, t < taps + f with first_row <= y + r < end_row and

@@ -164,6 +164,12 @@ class Call:
         self.operands[-1][1:] = want, error
         return operand
 
+    def room(self, vectors):
+        """The address of memory that the kernel may use, aligned to vectors."""
+        operand = self.rows(self.unread(1, vectors * self.table["lanes"]), 0)
+        self.operands[-1][1] = None
+        return operand.address
+
     def unread(self, *shape):
         return np.full(shape, np.nan, self.dtype)
 
@@ -175,7 +181,7 @@ class Call:
         abi.call(self.table, name, **fields)
         got = output.view.copy() if output else None
         for operand, want, error in self.operands:
-            operand.check(want, error)
+            operand.check(operand.view.copy() if want is None else want, error)
         self.pool.release()
         return got
 

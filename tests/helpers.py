@@ -186,6 +186,11 @@ GEOMETRIES = [
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
     Conv((2, 8, 38, 33), (3, 3, 1, 33), groups=33, stride=2),  # dL/dx by pairs, the second first
     Conv((1, 11, 27, 18), (5, 5, 1, 18), groups=18, stride=2, padding="same"),
+    Conv((2, 9, 23, 35), (5, 5, 1, 35), groups=35, padding=2),  # many taps: strips are copied
+    Conv((1, 15, 20, 18), (7, 7, 1, 36), groups=18, stride=2, padding=((1, 4), (0, 3))),
+    Conv((1, 13, 16, 16), (9, 3, 1, 16), groups=16, padding=(8, 2), dilation=(2, 3)),
+    Conv((2, 14, 17, 256), (3, 3, 16, 256), groups=16, padding=1),  # bundles of groups
+    Conv((1, 9, 6, 144), (3, 3, 16, 144), groups=9, padding=1),
     Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
     Conv((2, 2, 3, 9), (2, 3, 9, 260)),
     Conv((3, 5, 5, 6), (5, 5, 6, 40)),  # dL/dx in place: each pixel has a tap of its own

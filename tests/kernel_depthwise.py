@@ -55,7 +55,7 @@ def place_inside(call, shape, edges):
 
 def depthwise(
     call, rows, pixels, channels, taps, steps, dilations, start, edges,
-    group=1, strip=64, first_vector=0, shared=False, pairs=False,
+    group=1, strip=64, first_vector=0, shared=False, pairs=False, room=False,
 ):  # fmt: skip
     channels = call.table["lanes"] if pairs else channels
     channels = channels if shared else -(-channels // group) * group
@@ -127,7 +127,15 @@ def depthwise(
         weights=weights.address,
         weights_stride=weights.stride,
         bias=call.line(bias) if "bias" in start else None,
+        room=call.room(room_of(rows, pixels, taps, steps, dilations, strip)) if room else None,
     )
+
+
+def room_of(rows, pixels, taps, steps, dilations, strip):
+    """Vectors: of the weights, and of what a strip reads."""
+    down, across = (-(-step // dilation) for step, dilation in zip(steps, dilations, strict=True))
+    columns = (min(pixels, max(strip, 16)) + 16) * across + taps[1]
+    return taps[0] * taps[1] + ((rows - 1) * down + taps[0]) * columns
 
 
 WINDOWS = [  # (kernel rows, columns), steps, dilations: those with code of their own, and others
@@ -137,6 +145,7 @@ WINDOWS = [  # (kernel rows, columns), steps, dilations: those with code of thei
     ((3, 5), (2, 3), (1, 6)), ((1, 1), (1, 1), (1, 1)), ((2, 2), (2, 1), (1, 1)),
     ((1, 4), (1, 3), (1, 2)), ((1, 15), (1, 1), (1, 1)), ((7, 3), (1, 1), (1, 1)),
     ((0, 3), (1, 1), (1, 1)), ((2, 16), (1, 2), (1, 1)),
+    ((9, 5), (1, 1), (1, 1)), ((6, 4), (2, 2), (1, 1)), ((4, 5), (4, 2), (2, 2)),
 ]  # fmt: skip
 EDGES = [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 0), (2, 0, 0, 3), (0, 2, 2, 1), (9, 0, 0, 0)]
 
@@ -159,6 +168,7 @@ def depthwise_cases(table):
                 edges=chosen.choice(EDGES),
                 strip=chosen.choice((64, 8, 16, 4, 5, 1)),
                 first_vector=chosen.choice((0, 1, 0, lanes - 1, 2)),
+                room=chosen.choice((False, True)),
             )
     yield from shared_cases(lanes)
 

@@ -31,9 +31,9 @@ from fastconv._kernels cimport (
 from fastconv.axes cimport Axis, aligned, alternating, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
-    phase_block_columns, phase_block_rows, tap_offset, zero_block)
+    goes_down, inputs_of, phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport MANY_PRODUCTS, is_large, many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, goes_down, inputs_of
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 cdef extern from "compat.h":
     void fastconv_fence() noexcept nogil
@@ -67,6 +67,7 @@ cdef struct Part:
     const Block *block
     const Phase *phase
     const Source *source
+    char *room
     Py_ssize_t image, row, rows
 
 
@@ -199,6 +200,8 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
         ((block.image + part.image) * rows.out_size + row) * columns.out_size + column) + strip.channel + shift)
     args.weights = (job.rotated if strip.rotated else job.packed) + phase_weights(plan, phase) + strip.channel * size
     args.weights_stride = plan.panel
+    # What it copies has zeros for padding, which weights that are not finite would not leave out.
+    args.room = part.room if plan.room_columns > 0 and job.finite else NULL
     args.bias = NULL
     if job.bias != NULL:
         args.bias = (job.rotated_bias if strip.rotated else job.bias) + strip.channel * size
@@ -274,13 +277,15 @@ cdef void run_part(const Job *job, const Part *part) noexcept nogil:
         run_pixels(job, part, pixel, 1, 0, channels)
 
 
-cdef void run_phase(const Job *job, const Block *block, const Phase *phase, const Source *source) noexcept nogil:
+cdef void run_phase(
+    const Job *job, const Block *block, const Phase *phase, const Source *source, char *room,
+) noexcept nogil:
     """Every pixel that a phase has in the block."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t rows = phase_block_rows(plan, block, phase)
     cdef Py_ssize_t most = 1 if plan.clipped and plan.gathered and plan.rows.sparse else job.rows
     cdef Part part
-    part.block, part.phase, part.source = block, phase, source
+    part.block, part.phase, part.source, part.room = block, phase, source, room
     for part.image in range(block.images):
         part.row = 0
         while part.row < rows:
@@ -365,7 +370,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
         for row in range(plan.rows.phases):
             for column in range(plan.columns.phases):
                 open_phase(plan, row, column, &phase)
-                run_phase(job, &block, &phase, &source)
+                run_phase(job, &block, &phase, &source, work.slice)
     if job.streams:
         fastconv_fence()
     restore_mode(mode)

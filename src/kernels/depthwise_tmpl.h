@@ -1,5 +1,6 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
- * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h; of few channels that all see: depthwise_shared_tmpl.h).
+ * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h; of few channels that all see: depthwise_shared_tmpl.h;
+ * of many taps, from a copy: depthwise_dense_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
  * input channel of its group beside each output channel.  Where taps are neighbours, they may go by windows: each
@@ -11,7 +12,7 @@
 #define NO_PADDING 1
 #define ANY 2
 
-enum { K(depthwise_most_taps) = 7 };
+enum { K(depthwise_most_taps) = 5 };
 
 /* A vector of inputs, beside each output channel the one that `index` picks from its group. */
 static FASTCONV_INLINE VEC K(load_group)(const REAL *p, int lanes, V(index) index, const int grouped) {
@@ -141,9 +142,7 @@ typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
 #define WINDOW(name, taps, stride, grouped, whole) \
     static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped, whole); }
 WINDOW(any, 0, 0, ONE, 1)
-WINDOW(5s1, 5, 1, ONE, 1)
 WINDOW(5s2, 5, 2, ONE, 1)
-WINDOW(7s1, 7, 1, ONE, 1)
 WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
 WINDOW(3s1_grouped, 3, 1, NO_PADDING, 1)
 WINDOW(3s2_grouped, 3, 2, NO_PADDING, 1)
@@ -164,10 +163,10 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         K(depthwise_rows)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
-    else if (args->group == 1 && stride == 1 && taps >= 7)
-        K(depthwise_7s1)(args);
-    else if (args->group == 1 && stride > 0 && taps == 5)
-        (stride == 1 ? K(depthwise_5s1) : K(depthwise_5s2))(args);
+    else if (K(dense_apply)(args))
+        K(depthwise_dense)(args);
+    else if (args->group == 1 && stride == 2 && taps == 5)
+        K(depthwise_5s2)(args);
     else if (inside)    /* groups of one, too: to permute nothing takes less than to look for padding */
         grouped[taps == 3 ? stride : 0](args);
     else
