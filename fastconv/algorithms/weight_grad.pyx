@@ -25,7 +25,7 @@ from fastconv.geometry cimport Geometry
 from fastconv.plan cimport Plan, Tensor, panel_start
 
 # Tiles of the grad kernel from which on a packed panel of dy is used often enough.
-cdef Py_ssize_t PACKING_PAYS = 4
+cdef Py_ssize_t PACKING_PAYS = 6
 # Elements that one task adds up when the pieces are done.
 cdef Py_ssize_t SUM_CHUNK = 4096
 
