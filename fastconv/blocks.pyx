@@ -16,9 +16,10 @@ cdef Py_ssize_t SAME_SETS = 2048
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
-# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads, to as many bytes; pixels that a
-# tile has at the most.
+# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads; vectors of the smallest strip
+# for which it does; bytes of a larger one; pixels that a tile has at the most.
 cdef Py_ssize_t COPIED_TAPS = 12
+cdef Py_ssize_t MOST_COPIED = 8192
 cdef Py_ssize_t ROOM_BYTES = 192 << 10
 cdef Py_ssize_t MOST_TILE = 16
 
@@ -343,7 +344,8 @@ cdef bint copies_strips(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector."""
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
     return plan.op != WEIGHT_GRAD and plan.group == plan.repeat == 1 and plan.shared == 0 and (
-        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps and plan.out_total >= plan.kernels.lanes)
+        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps and plan.out_total >= plan.kernels.lanes
+        and plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) <= MOST_COPIED)
 
 
 cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
