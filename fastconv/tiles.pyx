@@ -177,7 +177,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and plan.in_channels % 2 == 0 and w.squares == 1
+    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes

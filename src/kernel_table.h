@@ -166,8 +166,8 @@ typedef struct {
 } fastconv_winograd_args;
 
 /* winograd_weights: panel[i * 6 + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
- * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors,
- * for an even number of rows; u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
+ * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors;
+ * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
  * source[a][b][k][n], with the matrix G of F(4, 3), i, j < 6, n < columns.
  * Clears *finite when a NaN or an infinity is among the source. */
 typedef struct {

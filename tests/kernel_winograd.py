@@ -206,7 +206,7 @@ def winograd_few_cases(table):
     lanes = table["lanes"]
     tiles, from_memory = itertools.cycle((1, 2, 4, 1, 9)), itertools.cycle((0, 1))
     for dense, rows in itertools.product(
-        ("rows", "columns", "scattered"), (2, lanes, 4 * lanes + 2)
+        ("rows", "columns", "scattered"), (1, lanes, 4 * lanes + 3)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
             yield case(
@@ -217,6 +217,6 @@ def winograd_few_cases(table):
                 from_memory=next(from_memory),
             )
     for place in range(18):
-        yield case(rows=2, columns=1, dense="rows", tiles=1, special=(place, np.nan))
+        yield case(rows=2 + place % 2, columns=1, dense="rows", tiles=1, special=(place, np.nan))
     for columns in (lanes + 1, 2 * lanes):
-        yield case(rows=4, columns=columns, dense="rows", tiles=2, from_memory=1, taps=(2, 2))
+        yield case(rows=5, columns=columns, dense="rows", tiles=2, from_memory=1, taps=(2, 2))

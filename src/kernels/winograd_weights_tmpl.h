@@ -98,7 +98,7 @@ static FASTCONV_INLINE void K(winograd_prefetch)(const fastconv_winograd_weights
 
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t whole = K(winograd_in_place)(args);
+    const ptrdiff_t whole = args->from_memory ? K(winograd_in_place)(args) : 0;
     K(winograd_square) square;
     VEC check = V(zero)();
     for (ptrdiff_t k = 0; k < args->rows; k++)
@@ -116,37 +116,61 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     if (!K(all_zero)(check)) *args->finite = 0;
 }
 
-/* Adds the products of two rows of K, from `row` on, of a vector of columns to the sums of every tile.  What is
- * between goes through memory, so that the loops may be short. */
-static FASTCONV_INLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_args *args, const REAL *weights,
-                                                const K(winograd_square) *square, ptrdiff_t row, ptrdiff_t column) {
+/* Rows of K, halfway transformed: so many products are added to a sum between its load and its store. */
+enum { K(winograd_rows) = 8 };
+
+/* Adds the products of some rows of K to the sums of a line of points, of so many tiles. */
+static FASTCONV_INLINE VEC K(winograd_multiply_line)(const fastconv_winograd_weights_args *args, VEC (*between)[6][3],
+                                                     const int i, ptrdiff_t row, int rows, ptrdiff_t column,
+                                                     ptrdiff_t tile, const int tiles) {
     const ptrdiff_t in_point = args->in_point, out_point = args->out_point;
-    VEC between[2][6][3], check = V(zero)();
+    const REAL *in[2];
+    REAL *out[2];
+    VEC sum[2][6], check = V(zero)();
+    FASTCONV_UNROLL
+    for (int t = 0; t < tiles; t++) {
+        in[t] = (const REAL *)args->in[tile + t] + args->in_offset + 6 * i * in_point + row;
+        out[t] = (REAL *)args->out[tile + t] + 6 * i * out_point + column;
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) sum[t][j] = V(load)(out[t] + j * out_point);
+    }
     FASTCONV_ROLLED
-    for (int q = 0; q < 2; q++) {
+    for (int q = 0; q < rows; q++) {
+        VEC u[6];
+        K(winograd_weights_line)(between[q][i], u);
+        if (i == K(winograd_telling)) check = V(fma)(u[K(winograd_telling)], V(zero)(), check);
+        FASTCONV_UNROLL
+        for (int t = 0; t < tiles; t++) {
+            FASTCONV_UNROLL
+            for (int j = 0; j < 6; j++) sum[t][j] = V(fma)(V(set1)(in[t][j * in_point + q]), u[j], sum[t][j]);
+        }
+    }
+    FASTCONV_UNROLL
+    for (int t = 0; t < tiles; t++) {
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) V(store)(out[t] + j * out_point, sum[t][j]);
+    }
+    return check;
+}
+
+/* Adds the products of some rows of K, from `row` on, of a vector of columns to the sums of every tile. */
+static FASTCONV_NOINLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_args *args, const REAL *weights,
+                                                  const K(winograd_square) *square, ptrdiff_t row, int rows,
+                                                  ptrdiff_t column) {
+    VEC between[K(winograd_rows)][6][3], check = V(zero)();
+    FASTCONV_ROLLED
+    for (int q = 0; q < rows; q++) {
         FASTCONV_ROLLED
         for (int j = 0; j < 3; j++)
             K(winograd_weights_down)(weights + q * square->row + j * square->tap_column, square->tap_row, between[q], j);
     }
     FASTCONV_ROLLED
     for (int i = 0; i < 6; i++) {
-        VEC u[2][6];
-        K(winograd_weights_line)(between[0][i], u[0]);
-        K(winograd_weights_line)(between[1][i], u[1]);
-        if (i == K(winograd_telling))
-            for (int q = 0; q < 2; q++) check = V(fma)(u[q][K(winograd_telling)], V(zero)(), check);
-        FASTCONV_ROLLED
-        for (ptrdiff_t tile = 0; tile < args->tiles; tile++) {
-            const REAL *in = (const REAL *)args->in[tile] + args->in_offset + 6 * i * in_point + row;
-            REAL *out = (REAL *)args->out[tile] + 6 * i * out_point + column;
-            FASTCONV_UNROLL
-            for (int j = 0; j < 6; j++) {
-                VEC sum = V(load)(out + j * out_point);
-                sum = V(fma)(V(set1)(in[j * in_point]), u[0][j], sum);
-                sum = V(fma)(V(set1)(in[j * in_point + 1]), u[1][j], sum);
-                V(store)(out + j * out_point, sum);
-            }
-        }
+        ptrdiff_t tile = 0;
+        for (; tile + 2 <= args->tiles; tile += 2)
+            check = V(add)(check, K(winograd_multiply_line)(args, between, i, row, rows, column, tile, 2));
+        if (tile < args->tiles)
+            check = V(add)(check, K(winograd_multiply_line)(args, between, i, row, rows, column, tile, 1));
     }
     return check;
 }
@@ -159,7 +183,6 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
     const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
     K(winograd_square) square;
     VEC check = V(zero)();
-    assert(args->rows % 2 == 0);
     for (ptrdiff_t begin = 0; begin < args->columns; begin += width) {
         const ptrdiff_t end = args->columns - begin < width ? args->columns : begin + width;
         for (ptrdiff_t t = 0; t < tiles; t++)
@@ -170,16 +193,19 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
         const ptrdiff_t in_rows = whole < begin ? begin : whole < end ? whole : end;
         for (ptrdiff_t k = 0; k < args->rows; k += 2)
             for (ptrdiff_t n = begin; n < in_rows; n += LANES) {
-                K(winograd_open)(args, k, 2, n, room, &square);
+                const int some = args->rows - k < 2 ? 1 : 2;
+                K(winograd_open)(args, k, some, n, room, &square);
                 for (int q = 2; q < 4; q++) K(winograd_prefetch)(args, square.at + q * square.row);
-                check = V(add)(check, K(winograd_multiply)(args, square.at, &square, k, n));
+                check = V(add)(check, K(winograd_multiply)(args, square.at, &square, k, some, n));
             }
         for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
             const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
             for (ptrdiff_t n = in_rows; n < end; n += LANES) {
                 K(winograd_open)(args, k, rows, n, room, &square);
-                for (ptrdiff_t r = 0; r < rows; r += 2)
-                    check = V(add)(check, K(winograd_multiply)(args, square.at + r * square.row, &square, k + r, n));
+                for (ptrdiff_t r = 0; r < rows; r += K(winograd_rows)) {
+                    const int some = (int)(rows - r < K(winograd_rows) ? rows - r : K(winograd_rows));
+                    check = V(add)(check, K(winograd_multiply)(args, square.at + r * square.row, &square, k + r, some, n));
+                }
             }
         }
     }
