@@ -181,7 +181,7 @@ typedef struct {
     void *const *out;                 /* [tiles]: whole vectors, points out_point apart */
     ptrdiff_t in_offset, in_point, out_point;
     ptrdiff_t tiles;
-    int from_memory;                  /* winograd_few: whether the source exceeds the caches; changes no result */
+    int from_memory;                  /* winograd_few: whether the source had better be packed; changes no result */
     int *finite;
 } fastconv_winograd_weights_args;
 typedef fastconv_winograd_weights_args fastconv_winograd_few_args;

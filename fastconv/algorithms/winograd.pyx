@@ -160,7 +160,7 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     args.in_point, args.out_point = w.input_step, w.output_step
     args.tiles = work.block.count      # where one has fewer points, nobody reads the others' sums
     args.from_memory = (
-        9 * w.plan.itemsize * w.plan.in_channels * w.plan.out_total > BEYOND_CACHES * caches().l2)
+        9 * w.plan.itemsize * w.plan.in_channels * w.plan.out_total > BEYOND_CACHES // 2 * caches().l2)
     args.finite = &finite
     w.plan.kernels.winograd_few(&args)
     if not finite:

@@ -1,12 +1,9 @@
 /* winograd_weights, winograd_few: 3x3 weights for F(4x4, 3x3), transformed where they are read.
  *
  * winograd_weights writes them down, for tiles that are many.  For a few tiles that would be most of the traffic, 36
- * values for 9 that are read, each used once a tile: there winograd_few multiplies them at once, a line of points at
- * a time, and it is the sums of products that are loaded and stored, in L1.  The sums have the bits of
- * conv over transformed weights: one chain in the order of K. */
-
-/* Vectors of sums, a tile and a point each, that stay in L1 beside the tiles. */
-enum { K(winograd_sums) = 8 };
+ * values for 9 that are read, each used once a tile: there winograd_few multiplies them at once, a line of points of
+ * a few rows of K at a time, with the sums of products in registers.  The sums have the bits of conv over transformed
+ * weights: one chain in the order of K. */
 
 static FASTCONV_INLINE void K(winograd_weights_line)(const VEC *g, VEC *u) {
     const VEC even_a = K(plus)(K(scaled)(SCALE_A, g[0]), SCALE_A * SQUARE_A, g[2]);
@@ -29,41 +26,44 @@ static FASTCONV_INLINE void K(winograd_weights_down)(const REAL *in, ptrdiff_t t
     for (int i = 0; i < 6; i++) between[i][j] = to[i];
 }
 
-/* Rows of K packed at once: what follows in a line of the cache is read before the line is lost. */
-enum { K(winograd_depth) = 4 * LANES };
-
-/* Weights of a vector of columns and a few rows of K: where the first is, and how far the others are. */
+/* Weights of a few rows of K and a vector of columns: where the first is, and how far the others are. */
 typedef struct {
     const REAL *at;
     ptrdiff_t row, tap_row, tap_column;
 } K(winograd_square);
 
-/* How many of the columns need no packing. */
-static FASTCONV_INLINE ptrdiff_t K(winograd_in_place)(const fastconv_winograd_weights_args *args) {
-    const int whole = args->tap_rows == 3 && args->tap_columns == 3 && args->column_stride == 1;
-    return whole ? args->columns / LANES * LANES : 0;
+/* Squares packed at once, of one or more vectors of columns: what follows in a line of the cache, or in memory, is read
+ * before the line is lost. */
+enum { K(winograd_squares) = 4 * LANES, K(winograd_width) = 4 };
+
+/* How many vectors of columns are packed at once: as many as may be where these follow one another. */
+static FASTCONV_INLINE ptrdiff_t K(winograd_vectors)(const fastconv_winograd_weights_args *args) {
+    return args->column_stride == 1 ? K(winograd_width) : 1;
 }
 
-/* As they stand if that will do, else packed into `room`, [3][3][winograd_depth][LANES]. */
+/* So many rows of K, from `row` on, of the vectors from `column` on: packed into `room`, [3][3][rows][vectors], or as they
+ * stand, if that may be and will do. */
 static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
-                                               ptrdiff_t column, REAL *room, K(winograd_square) *found) {
+                                               ptrdiff_t column, ptrdiff_t vectors, int pack_all, REAL *room,
+                                               K(winograd_square) *found) {
     const REAL *source = (const REAL *)args->source + row * args->row_stride + column * args->column_stride;
-    const ptrdiff_t left = args->columns - column;
-    if (column < K(winograd_in_place)(args)) {
+    const ptrdiff_t left = args->columns - column, columns = left < vectors * LANES ? left : vectors * LANES;
+    const ptrdiff_t width = (columns + LANES - 1) / LANES * LANES, size = rows * width;
+    if (!pack_all && args->column_stride == 1 && columns == width && args->tap_rows == 3 && args->tap_columns == 3) {
         found->at = source, found->row = args->row_stride;
         found->tap_row = args->tap_row, found->tap_column = args->tap_column;
         return;
     }
-    found->at = room, found->row = LANES;
-    found->tap_row = 3 * K(winograd_depth) * LANES, found->tap_column = K(winograd_depth) * LANES;
+    found->at = room, found->row = width;
+    found->tap_row = 3 * size, found->tap_column = size;
     for (int tap = 0; tap < 9; tap++) {
         if (tap / 3 >= args->tap_rows || tap % 3 >= args->tap_columns) {
-            for (ptrdiff_t k = 0; k < rows; k++) V(store)(room + (tap * K(winograd_depth) + k) * LANES, V(zero)());
+            for (ptrdiff_t i = 0; i < size; i += LANES) V(store)(room + tap * size + i, V(zero)());
             continue;
         }
         const fastconv_pack_args pack = {
-            rows, left < LANES ? left : LANES, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
-            args->row_stride, args->column_stride, room + tap * K(winograd_depth) * LANES, LANES, args->finite};
+            rows, columns, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
+            args->row_stride, args->column_stride, room + tap * size, width, args->finite};
         K(pack_any)(&pack);
     }
 }
@@ -71,15 +71,15 @@ static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_a
 /* Of all nine weights, each with a factor: not finite if one of them is not. */
 enum { K(winograd_telling) = 1 };
 
-/* Rows of weights that lie as they should are read row by row, the others square by square. */
+/* A square of weights at `from`, transformed, to row k and column n of the panel. */
 static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
-                                             ptrdiff_t row, ptrdiff_t k, ptrdiff_t n, VEC check) {
+                                             const REAL *from, ptrdiff_t k, ptrdiff_t n, VEC check) {
     const ptrdiff_t step = args->panel_point;
     REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
     VEC between[6][3];
     FASTCONV_UNROLL
     for (int j = 0; j < 3; j++)
-        K(winograd_weights_down)(square->at + row * square->row + j * square->tap_column, square->tap_row, between, j);
+        K(winograd_weights_down)(from + j * square->tap_column, square->tap_row, between, j);
     FASTCONV_UNROLL
     for (int i = 0; i < 6; i++) {
         VEC u[6];
@@ -91,27 +91,19 @@ static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_a
     return check;
 }
 
-/* A row of K that is to be read next: it may be a page further, which hardware does not foresee. */
-static FASTCONV_INLINE void K(winograd_prefetch)(const fastconv_winograd_weights_args *args, const REAL *at) {
-    for (int tap = 0; tap < 9; tap++) FASTCONV_PREFETCH(at + tap / 3 * args->tap_row + tap % 3 * args->tap_column);
-}
-
+/* Packs first, even what lies as it should: while 36 stores a vector wait for the caches, no load may go ahead. */
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
-    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t whole = args->from_memory ? K(winograd_in_place)(args) : 0;
+    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
+    const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
     K(winograd_square) square;
     VEC check = V(zero)();
-    for (ptrdiff_t k = 0; k < args->rows; k++)
-        for (ptrdiff_t n = 0; n < whole; n += LANES) {
-            K(winograd_open)(args, k, 1, n, room, &square);
-            K(winograd_prefetch)(args, square.at + args->row_stride);
-            check = K(winograd_write)(args, &square, 0, k, n, check);
-        }
-    for (ptrdiff_t n = whole; n < args->columns; n += LANES)
-        for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
-            const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
-            K(winograd_open)(args, k, rows, n, room, &square);
-            for (ptrdiff_t r = 0; r < rows; r++) check = K(winograd_write)(args, &square, r, k + r, n, check);
+    for (ptrdiff_t column = 0; column < args->columns; column += vectors * LANES)
+        for (ptrdiff_t k = 0; k < args->rows; k += most) {
+            const ptrdiff_t rows = args->rows - k < most ? args->rows - k : most;
+            K(winograd_open)(args, k, rows, column, vectors, 1, room, &square);
+            for (ptrdiff_t r = 0; r < rows; r++)
+                for (ptrdiff_t n = 0; n < square.row; n += LANES)
+                    check = K(winograd_write)(args, &square, square.at + r * square.row + n, k + r, column + n, check);
         }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
@@ -177,36 +169,25 @@ static FASTCONV_NOINLINE VEC K(winograd_multiply)(const fastconv_winograd_weight
 
 static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
     const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
-    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_depth) * LANES];
-    const ptrdiff_t tiles = args->tiles;
-    const ptrdiff_t whole = args->from_memory ? K(winograd_in_place)(args) : 0;
-    const ptrdiff_t width = (tiles < K(winograd_sums) ? K(winograd_sums) / (tiles ? tiles : 1) : 1) * LANES;
+    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
+    const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
     K(winograd_square) square;
     VEC check = V(zero)();
-    for (ptrdiff_t begin = 0; begin < args->columns; begin += width) {
-        const ptrdiff_t end = args->columns - begin < width ? args->columns : begin + width;
-        for (ptrdiff_t t = 0; t < tiles; t++)
+    for (ptrdiff_t column = 0; column < args->columns; column += vectors * LANES) {
+        const ptrdiff_t end = args->columns - column < vectors * LANES ? args->columns : column + vectors * LANES;
+        for (ptrdiff_t t = 0; t < args->tiles; t++)
             for (int point = 0; point < 36; point++)
-                for (ptrdiff_t n = begin; n < end; n += LANES)
+                for (ptrdiff_t n = column; n < end; n += LANES)
                     V(store)((REAL *)args->out[t] + point * args->out_point + n, V(zero)());
-        /* What comes from memory is read row by row; else the sums of one vector of columns are better kept near. */
-        const ptrdiff_t in_rows = whole < begin ? begin : whole < end ? whole : end;
-        for (ptrdiff_t k = 0; k < args->rows; k += 2)
-            for (ptrdiff_t n = begin; n < in_rows; n += LANES) {
-                const int some = args->rows - k < 2 ? 1 : 2;
-                K(winograd_open)(args, k, some, n, room, &square);
-                for (int q = 2; q < 4; q++) K(winograd_prefetch)(args, square.at + q * square.row);
-                check = V(add)(check, K(winograd_multiply)(args, square.at, &square, k, some, n));
-            }
-        for (ptrdiff_t k = 0; k < args->rows; k += K(winograd_depth)) {
-            const ptrdiff_t rows = args->rows - k < K(winograd_depth) ? args->rows - k : K(winograd_depth);
-            for (ptrdiff_t n = in_rows; n < end; n += LANES) {
-                K(winograd_open)(args, k, rows, n, room, &square);
+        for (ptrdiff_t k = 0; k < args->rows; k += most) {
+            const ptrdiff_t rows = args->rows - k < most ? args->rows - k : most;
+            K(winograd_open)(args, k, rows, column, vectors, args->from_memory, room, &square);
+            for (ptrdiff_t n = 0; n < end - column; n += LANES)
                 for (ptrdiff_t r = 0; r < rows; r += K(winograd_rows)) {
                     const int some = (int)(rows - r < K(winograd_rows) ? rows - r : K(winograd_rows));
-                    check = V(add)(check, K(winograd_multiply)(args, square.at + r * square.row, &square, k + r, some, n));
+                    const REAL *from = square.at + r * square.row + n;
+                    check = V(add)(check, K(winograd_multiply)(args, from, &square, k + r, some, column + n));
                 }
-            }
         }
     }
     if (!K(all_zero)(check)) *args->finite = 0;
