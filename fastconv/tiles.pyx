@@ -5,6 +5,9 @@ F(2, 3) along it, which have the first five or four of the six points, so that n
 are not there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours
 in a tile are that far apart.
 
+Where a dilation leaves no more than two neighbours along each axis, a tile is such a pair, which reads but itself,
+since all else is padding: [[w1, w2], [w0, w1]] times a pair needs three products for its four, a single output one.
+
 A kernel of more taps is cut into squares of 3x3, with zeros where the last ones have fewer.  Each square meets an
 input of its own, which starts three taps further on; all of them are summed before the products are transformed, as
 if each were so many more input channels: K goes through the channels of the first square, then of the next.
@@ -68,7 +71,17 @@ cdef inline Py_ssize_t tiles_along(const Axis *axis) noexcept nogil:
     return step * ceil_div(ceil_div(axis.out_size, step), 4)
 
 
-cdef bint find_span(const Axis *axis, Py_ssize_t index, Span *span) noexcept nogil:
+cdef inline bint leaves_pairs(const Axis *axis) noexcept nogil:
+    """Whether an output along an axis has one neighbour at most, and all it reads besides is padding."""
+    cdef Py_ssize_t step = step_of(axis) if axis.taps == 3 else 0
+    return step > 1 and axis.out_size <= 2 * step and axis.min_offset == -step and axis.in_size == axis.out_size
+
+
+cdef inline bint takes_pairs(const Plan *plan) noexcept nogil:
+    return leaves_pairs(&plan.rows) and leaves_pairs(&plan.columns)
+
+
+cdef bint find_span(const Axis *axis, Py_ssize_t index, bint paired, Span *span) noexcept nogil:
     """A tile along one axis; returns whether it has any output."""
     cdef Py_ssize_t step = step_of(axis)
     cdef Py_ssize_t tiles = ceil_div(ceil_div(axis.out_size, step), 4)
@@ -81,8 +94,11 @@ cdef bint find_span(const Axis *axis, Py_ssize_t index, Span *span) noexcept nog
         first, span.count = first - 1, 2
     span.step = step
     span.first = phase + first * step
-    span.points = max(span.count + 2, FEW_POINTS)
+    span.points = span.reads = max(span.count + 2, FEW_POINTS)
     span.position = span.first + axis.min_offset
+    if paired:
+        span.points, span.reads = 2 * span.count - 1, span.count
+        span.position = span.first
     return span.count > 0
 
 
@@ -100,16 +116,18 @@ cdef inline Py_ssize_t squares_along(const Axis *axis) noexcept nogil:
     return ceil_div(axis.taps, 3)
 
 
-cdef inline Py_ssize_t points_of(Py_ssize_t outputs) noexcept nogil:
+cdef inline Py_ssize_t points_of(Py_ssize_t outputs, bint paired) noexcept nogil:
     """Points of the tiles of so many outputs in a row."""
+    if paired:
+        return max(2 * outputs - 1, 0)
     return max(outputs + 2 * ceil_div(outputs, 4), FEW_POINTS if outputs > 0 else 0)
 
 
-cdef Py_ssize_t points_along(const Axis *axis) noexcept nogil:
+cdef Py_ssize_t points_along(const Axis *axis, bint paired) noexcept nogil:
     """Points of all tiles of an axis: of the phases of a dilation, the first `longer` have an output more."""
     cdef Py_ssize_t step = step_of(axis), outputs = ceil_div(axis.out_size, step)
     cdef Py_ssize_t longer = axis.out_size - (outputs - 1) * step
-    return longer * points_of(outputs) + (step - longer) * points_of(outputs - 1)
+    return longer * points_of(outputs, paired) + (step - longer) * points_of(outputs - 1, paired)
 
 
 cdef Py_ssize_t choose_bundle(const Plan *plan, Py_ssize_t squares) noexcept nogil:
@@ -128,6 +146,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef Py_ssize_t squares = squares_along(&plan.rows) * squares_along(&plan.columns)
     cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform, bundle
+    cdef bint paired = takes_pairs(plan)
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -143,8 +162,10 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     bundle = choose_bundle(plan, squares)
     vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
                + (GROUP_VECTORS / bundle if plan.groups > 1 else 0))
-    tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows) * points_along(&plan.columns)
+    tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows, paired) * points_along(&plan.columns, paired)
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
+    if paired:                  # a quarter of the points
+        transform /= 4
     # Of several squares, transforming weights costs too much for an image alone to lose by it.
     if tiles + transform / (USUAL_BATCH if squares == 1 else 1) < WORTH_TRANSFORMING * direct and (
             tiles + transform < BEARABLE * direct):
@@ -168,19 +189,19 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     cdef Py_ssize_t size = plan.itemsize
     w.input_pitch = odd_lines(plan, w.depth * plan.groups)
     w.shared = (w.tiles < plan.out_channels
-                and <double> POINTS * w.tiles * w.input_pitch * size <= most_shared(w))
+                and <double> w.points * w.tiles * w.input_pitch * size <= most_shared(w))
     if not w.shared:
         return
     if w.prepared == NULL:
         w.panels = max(w.panels, choose_shares(plan.groups, plan.vectors, w.threads))
         w.panel = ceil_div(plan.vectors, w.panels) * plan.kernels.lanes
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
-    w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * POINTS * w.panel * size)),
+    w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * w.points * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1
+    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1 and w.side == MOST_POINTS
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
-    w.slice = max(caches().l2 * 5 // 8 // (POINTS * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
+    w.slice = max(caches().l2 * 5 // 8 // (w.points * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
     if w.panels == 1 and not w.few:
         w.bundle = min(choose_bundle(plan, w.squares), max(plan.groups // w.threads, 1))
     w.output_pitch = w.bundle * w.panel
@@ -189,13 +210,14 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
 
 cdef Py_ssize_t tile_bytes(const Winograd *w) noexcept nogil:
     """Of a tile, transformed, for all of K, and of its products for a panel."""
-    return POINTS * (odd_lines(w.plan, w.bundle * w.depth) + w.bundle * w.panel) * w.plan.itemsize
+    return w.points * (odd_lines(w.plan, w.bundle * w.depth) + w.bundle * w.panel) * w.plan.itemsize
 
 
 cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
     """Tiles of a block that stay near: written and read once for each panel, they may well exceed L2."""
-    cdef double points = points_along(&w.plan.rows) * <double> points_along(&w.plan.columns)
-    cdef Py_ssize_t tile = <Py_ssize_t> (tile_bytes(w) * points / (POINTS * w.row_tiles * w.column_tiles))
+    cdef bint paired = w.side == PAIR_POINTS
+    cdef double points = points_along(&w.plan.rows, paired) * <double> points_along(&w.plan.columns, paired)
+    cdef Py_ssize_t tile = <Py_ssize_t> (tile_bytes(w) * points / (w.points * w.row_tiles * w.column_tiles))
     return caches().l2 * 3 // 2 // max(tile, 1)
 
 
@@ -231,7 +253,7 @@ cdef void grow_tiles(Winograd *w) noexcept nogil:
     share = ceil_div(w.panels, ceil_div(w.panels, GRADUAL_PANELS))
     w.output_pitch = odd_lines(plan, share * w.panel)
     w.blocks = ceil_div(w.tiles, max(min(
-        MOST_BYTES // (POINTS * (w.input_pitch + w.output_pitch) * size), MOST_TILES) // rows, 1) * rows)
+        MOST_BYTES // (w.points * (w.input_pitch + w.output_pitch) * size), MOST_TILES) // rows, 1) * rows)
     w.shares = plan.groups * max(
         ceil_div(w.panels, share), choose_shares(w.blocks * plan.groups, w.panels, w.threads))
 
@@ -246,7 +268,7 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
         share_tiles(w)
     w.units = plan.groups * w.panels
     w.weights_step = odd_lines(plan, w.depth * w.panel)
-    w.unit_elements = POINTS * w.weights_step
+    w.unit_elements = w.points * w.weights_step
     if not w.shared and not packing and (
             resident_tiles(w) < GRADUAL_ROWS * plan.kernels.conv_rows or w.unit_elements * size > PART_BYTES):
         grow_tiles(w)
@@ -257,7 +279,7 @@ cdef void size_products(Winograd *w, bint packing) noexcept nogil:
     w.tasks = w.blocks * w.shares
     w.flag_bytes = whole_lines(plan.images * sizeof(int))
     if w.sliced:
-        w.slice_bytes = POINTS * odd_lines(plan, w.slice * w.panel) * size
+        w.slice_bytes = w.points * odd_lines(plan, w.slice * w.panel) * size
 
 
 cdef void size_sums(Winograd *w) noexcept nogil:
@@ -276,7 +298,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.output_pitch = odd_lines(plan, plan.out_total)
     # Transformed first, tiles are transformed once for all ranges; but what another core has written is slow to read,
     # so threads rather repeat it, unless ranges are many and so are blocks.
-    shared = <double> POINTS * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
+    shared = <double> w.points * w.blocks * w.block_tiles * (w.input_pitch + w.output_pitch) * size
     w.shared = shared <= most_shared(w) and (
         w.threads == 1 or (w.blocks > w.pieces and ceil_div(w.depth, most) * ceil_div(
             plan.out_channels, most) > MANY_RANGES))
@@ -305,7 +327,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
         w.input_pitch = odd_lines(plan, w.bundle * w.in_range)
         w.output_pitch = odd_lines(plan, w.bundle * w.out_range)
     w.weights_step = odd_lines(plan, w.bundle * w.in_range * w.out_range)
-    w.sums_bytes = whole_lines(POINTS * w.weights_step * size)
+    w.sums_bytes = whole_lines(w.points * w.weights_step * size)
 
 
 cdef void measure_workspace(Winograd *w) noexcept nogil:
@@ -313,10 +335,10 @@ cdef void measure_workspace(Winograd *w) noexcept nogil:
     cdef Py_ssize_t size = plan.itemsize
     w.input_step = odd_lines(plan, w.block_tiles * w.input_pitch)
     w.output_step = odd_lines(plan, w.block_tiles * w.output_pitch)
-    w.input_bytes = POINTS * w.input_step * size
-    w.output_bytes = POINTS * w.output_step * size
+    w.input_bytes = w.points * w.input_step * size
+    w.output_bytes = w.points * w.output_step * size
     w.tile_bytes = whole_lines(w.block_tiles * sizeof(Tile))
-    w.scratch_bytes = POINTS * max(w.input_pitch, w.output_pitch) * size
+    w.scratch_bytes = w.points * max(w.input_pitch, w.output_pitch) * size
     w.thread_bytes = (w.sums_bytes + w.slice_bytes + w.scratch_bytes
                       + whole_lines(2 * KINDS * w.block_tiles * sizeof(void *)))
     if not w.shared:
@@ -336,7 +358,9 @@ cdef void make_winograd(
     """Fill `w`; its plan must outlive it.  `packing`: to transform the weights alone, for calls to come."""
     w.plan = plan
     w.prepared = prepared_for(plan, weights)
-    if w.prepared != NULL and w.prepared.transformed == NULL:
+    w.side = PAIR_POINTS if takes_pairs(plan) else MOST_POINTS
+    w.points = w.side * w.side
+    if w.prepared != NULL and (w.prepared.transformed == NULL or w.side != MOST_POINTS):
         w.prepared = NULL
     w.threads = useful_threads(plan, threads)
     w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
@@ -359,8 +383,9 @@ cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept no
     """The tile of this index, columns fastest, then rows, then images; returns whether it has any output."""
     cdef Py_ssize_t line = index // w.column_tiles
     tile.image = line // w.row_tiles
-    return (find_span(&w.plan.rows, line - tile.image * w.row_tiles, &tile.rows)
-            and find_span(&w.plan.columns, index - line * w.column_tiles, &tile.columns))
+    cdef bint paired = w.side == PAIR_POINTS
+    return (find_span(&w.plan.rows, line - tile.image * w.row_tiles, paired, &tile.rows)
+            and find_span(&w.plan.columns, index - line * w.column_tiles, paired, &tile.columns))
 
 
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil:

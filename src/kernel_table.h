@@ -150,7 +150,7 @@ typedef struct {
 
 /* out[i][j][c] = bias[c] + sum over a, b of rows[i][a] * columns[j][b] * in[a][b][c] for i < out_rows, j < out_columns;
  * rows and columns are matrices of Winograd's algorithm, numbers below.  in is zero outside [first, end), and
- * not read there.  Clears *finite when `columns` gives fewer values than it reads and a result is not finite. */
+ * not read there.  Clears *finite when `columns` makes results and one is not finite. */
 typedef struct {
     int rows, columns;
     ptrdiff_t channels;
@@ -165,10 +165,10 @@ typedef struct {
     int *finite;
 } fastconv_winograd_args;
 
-/* winograd_weights: panel[i * 6 + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
+/* winograd_weights: panel[i * side + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
  * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors;
  * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
- * source[a][b][k][n], with the matrix G of F(4, 3), i, j < 6, n < columns.
+ * source[a][b][k][n], with the matrix G of F(4, 3) or, if side is 3, of pairs, i, j < side, n < columns.
  * Clears *finite when a NaN or an infinity is among the source. */
 typedef struct {
     ptrdiff_t rows, columns;
@@ -181,11 +181,12 @@ typedef struct {
     void *const *out;                 /* [tiles]: whole vectors, points out_point apart */
     ptrdiff_t in_offset, in_point, out_point;
     ptrdiff_t tiles;
+    int side;                         /* points along an axis: 6; winograd_weights: or 3 */
     int from_memory;                  /* winograd_few: whether the source had better be packed; changes no result */
     int *finite;
 } fastconv_winograd_weights_args;
 typedef fastconv_winograd_weights_args fastconv_winograd_few_args;
-#define TRANSFORM(name, size, results) fastconv_##name,
+#define TRANSFORM(name, size, results, makes) fastconv_##name,
 enum {
 #include "kernels/winograd.def"
     fastconv_winograd_transforms

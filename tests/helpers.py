@@ -168,6 +168,7 @@ GEOMETRIES = [
     Conv((4, 2, 2, 3), (2, 2, 3, 1), stride=7),  # one output, stride far above everything
     Conv((2, 7, 7, 40), (3, 3, 40, 33), padding=1),  # so much padding that it is left out
     Conv((1, 13, 14, 33), (3, 3, 33, 20), padding=6, dilation=6),  # most taps fall on padding
+    Conv((2, 7, 8, 36), (3, 3, 12, 60), padding=(4, 5), dilation=(4, 5), groups=3),  # pairs
     Conv((1, 7, 20, 16), (3, 3, 4, 16), groups=4, padding=1),  # groups that share a vector
     Conv((1, 9, 11, 32), (5, 3, 2, 32), groups=16, stride=2, padding="same"),
     Conv((2, 11, 37, 1), (3, 3, 1, 1), padding=1),  # an image filter: vectors along the pixels

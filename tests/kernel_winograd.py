@@ -1,6 +1,7 @@
 """The kernel winograd against its formula: see kernel_cases.py."""
 
 import itertools
+import re
 
 import numpy as np
 from kernel_sizes import around_vectors, case, wide
@@ -25,16 +26,24 @@ def winograd_matrices():
         matrices[f"output{points}_grad"] = fewer_a.T
     names = [f"{kind}{points}" for kind in ("input", "output") for points in (6, 5, 4)]
     names += [f"output{points}_grad" for points in (6, 5, 4)]
-    return {f"winograd_{name}": matrices[name] for name in names} | {"winograd_weights_grad": g.T}
+    found = {name: matrices[name] for name in names} | {"weights_grad": g.T}
+    # Two values between zeros: y0 = w1 x0 + w2 x1, y1 = w0 x0 + w1 x1; or one.
+    pair = np.array([[1, 0, 1], [1, 1, 0]])
+    found |= {"input3": np.array([[1, 1], [1, 0], [0, 1]]), "output3": pair, "output3_grad": pair.T}
+    found["weights3_grad"] = np.array([[0, 1, 0], [1, -1, 0], [0, -1, 1]]).T
+    found |= {"single": np.eye(1), "output1": np.eye(1)}
+    return {f"winograd_{name}": matrix for name, matrix in found.items()}
 
 
 WINOGRAD = winograd_matrices()
+# Matrices that make results: the last to be applied, which adds the bias and looks at what it made.
+LAST = {name for name in WINOGRAD if "weights" in name or re.fullmatch(r"winograd_output\d", name)}
 
 
 def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
     """`cut`: rows and columns of the input before and after what exists, and results not wanted."""
     down, across = WINOGRAD[rows], WINOGRAD[columns]
-    last = across.shape[0] < across.shape[1]  # of the transforms: adds the bias, looks at results
+    last = columns in LAST
     bias = bias and last
     first, end, unwanted = (0, 0, cut[2]) if last else cut
     x = call.values(down.shape[1], across.shape[1], channels)
@@ -96,28 +105,33 @@ def winograd_cases(table):
     for kind in ("input{}", "output{}", "output{}_grad"):  # at the ends of an image
         names = [f"winograd_{kind.format(points)}" for points in (4, 5, 6)]
         pairs += zip(names, names[1:] + names[:1], strict=True)
+    for one, other in ("input3", "single"), ("output3", "output1"), ("output3_grad", "single"):
+        pairs += [
+            (f"winograd_{one}", f"winograd_{other}"),
+            (f"winograd_{other}", f"winograd_{one}"),
+        ]
     sizes = around_vectors(table["lanes"], 6 * table["lanes"])
     for (rows, columns), channels in itertools.product(pairs, sizes):
         yield case(rows=rows, columns=columns, channels=channels, cut=next(cuts), bias=next(bias))
     last = {"channels": table["lanes"] + 1, "cut": (0, 0, 0), "bias": False}
     for place, name in itertools.product(
         range(0, 36 * (table["lanes"] + 1), 7),
-        ("winograd_output4", "winograd_output5", "winograd_output6"),
+        sorted(LAST - {"winograd_weights_grad", "winograd_weights3_grad"}),
     ):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=name, columns=name, special=special, **last)
     yield case(rows=name, columns=name, finite=0, **last)
 
 
-def _transformed(call, rows, columns, dense, special, taps=(3, 3)):
+def _transformed(call, rows, columns, dense, special, taps=(3, 3), side=6):
     """The transform of some weights, up to 3x3, and the arguments that tell where they lie."""
-    g = WINOGRAD["winograd_weights_grad"].T
+    g = WINOGRAD["winograd_weights_grad" if side == 6 else "winograd_weights3_grad"].T
     w = call.values(*taps, rows, columns)
     if special is not None:
         w.ravel()[special[0] % w.size] = special[1]
     factor = np.einsum("ia,jb->ijab", g[:, : taps[0]], g[:, : taps[1]])[..., None, None]
     with np.errstate(invalid="ignore"):  # what has no factor is not multiplied by zero, either
-        want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(36, rows, columns)
+        want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(side**2, rows, columns)
     lying = {"rows": w, "columns": w.swapaxes(2, 3), "scattered": np.repeat(w, 2, axis=3)}[dense]
     operand = call.rows(lying.reshape(-1, lying.shape[3]))
     tap = lying.shape[2] * operand.stride
@@ -130,7 +144,8 @@ def _transformed(call, rows, columns, dense, special, taps=(3, 3)):
     flag = call.output(np.array([[1]], np.int32), np.array([[finite]], np.int32))
     args = dict(rows=rows, columns=columns, source=operand.address,
                 tap_rows=taps[0], tap_columns=taps[1], tap_row=taps[1] * tap, tap_column=tap,
-                row_stride=steps[0], column_stride=steps[1], finite=flag.address)  # fmt: skip
+                side=side, row_stride=steps[0], column_stride=steps[1],
+                finite=flag.address)  # fmt: skip
     return want, args
 
 
@@ -140,9 +155,9 @@ def _whole(call, values):
     return np.pad(values, ((0, 0), (0, -values.shape[1] % lanes)))
 
 
-def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3)):
-    want, args = _transformed(call, rows, columns, dense, special, taps)
-    flat = _whole(call, want.reshape(36 * rows, columns))
+def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), side=6):
+    want, args = _transformed(call, rows, columns, dense, special, taps, side)
+    flat = _whole(call, want.reshape(side**2 * rows, columns))
     out = call.output(call.unread(*flat.shape), flat, 9, exact=False)
     got = call(
         "winograd_weights",
@@ -196,10 +211,12 @@ def winograd_weights_cases(table):
         ("rows", "columns", "scattered"), (1, lanes - 1, 2 * lanes + 1)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            yield case(rows=rows, columns=columns, dense=dense, taps=next(taps))
-    for place in range(0, 9 * (lanes + 1), 5):
+            for side in (6, 3):
+                yield case(rows=rows, columns=columns, dense=dense, taps=next(taps), side=side)
+    for side, place in itertools.product((6, 3), range(0, 9 * (lanes + 1), 5)):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
-        yield case(rows=1, columns=lanes + 1, dense=("rows", "columns")[place % 2], special=special)
+        dense = ("rows", "columns")[place % 2]
+        yield case(rows=1, columns=lanes + 1, dense=dense, special=special, side=side)
 
 
 def winograd_few_cases(table):

@@ -9,6 +9,7 @@ from helpers import (
     GEOMETRIES,
     PASSES,
     Conv,
+    assert_same,
     assert_same_bits,
     floats,
     inputs_of,
@@ -30,6 +31,8 @@ LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of t
     Conv((2, 26, 30, 300), (3, 3, 300, 280), padding=1),
     Conv((2, 35, 33, 36), (3, 3, 12, 60), padding=2, dilation=2, groups=3),
     Conv((5, 13, 15, 1100), (3, 3, 1100, 70), padding=1),
+    # Pairs of pixels and single ones.
+    Conv((3, 33, 31, 230), (3, 3, 230, 170), padding=18, dilation=18),
     # Kernels of several squares.
     Conv((3, 31, 29, 24), (5, 5, 24, 40), padding=2),
     Conv((1, 14, 15, 200), (7, 7, 200, 50), padding=3),
@@ -81,6 +84,20 @@ def test_every_way_a_kernel_ends(taps):
 def test_every_padding_and_dilation(dilation):
     for pad in ((0, 0), (1, 0), (2, 3), (0, 5)):
         check(Conv((1, 9, 10, 6), (3, 3, 6, 4), padding=(pad, pad[::-1]), dilation=dilation))
+
+
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("size", [(10, 10), (8, 9), (10, 7), (6, 5)])
+def test_pairs_of_small_integers_are_exact(size, which):
+    """Their matrices have ones alone; those of longer tiles have factors that round."""
+    conv = Conv((2, *size, 20), (3, 3, 20, 18), padding=5, dilation=5)
+    said = fastconv.explain(conv.x, conv.w, op=which, algorithm="winograd", **conv.kwargs)
+    assert "9 points" in said.blocking["tiles"]
+    a = operands(conv)
+    assert_same(winograd(which, conv, a), run(reference, which, conv, a))
+    longer = Conv((2, 11, 10, 20), (3, 3, 20, 18), padding=5, dilation=5)
+    a = operands(longer)
+    assert (winograd(which, longer, a) != run(reference, which, longer, a)).any()
 
 
 @pytest.mark.parametrize("which", PASSES)

@@ -2,11 +2,12 @@
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_gather_args, fastconv_winograd_args, fastconv_winograd_input6, fastconv_winograd_output6_grad,
-    flush_denormals, restore_mode)
+    fastconv_gather_args, fastconv_winograd_args, fastconv_winograd_input3, fastconv_winograd_input6,
+    fastconv_winograd_output1, fastconv_winograd_output3, fastconv_winograd_output3_grad, fastconv_winograd_output6,
+    fastconv_winograd_output6_grad, fastconv_winograd_single, flush_denormals, restore_mode)
 from fastconv.axes cimport ceil_div
 from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor
-from fastconv.tiles cimport FEW_POINTS, KINDS, MOST_POINTS, Span, Tile, Winograd, find_tiles
+from fastconv.tiles cimport KINDS, MOST_POINTS, PAIR_POINTS, Span, Tile, Winograd, find_tiles
 
 # Tiles that one task transforms for everyone.
 cdef Py_ssize_t CHUNK = 4
@@ -45,7 +46,7 @@ cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noe
 cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil:
     """Its tiles, and where each of them is, or is to be, transformed."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t tile, row, column, end, size = w.plan.itemsize
+    cdef Py_ssize_t tile, row, column, end, size = w.plan.itemsize, fewest = w.side - KINDS + 1
     cdef const Tile *at
     if w.shared:
         work.block = job.blocks[block]
@@ -59,7 +60,7 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
         for row in range(KINDS - 1, -1, -1):
             for tile in range(work.block.count):
                 at = work.block.tiles + tile
-                if at.rows.points == FEW_POINTS + row and at.columns.points >= FEW_POINTS + column:
+                if at.rows.points == fewest + row and at.columns.points >= fewest + column:
                     work.inputs[end] = work.input + tile * w.input_pitch * size
                     work.outputs[end] = work.output + tile * w.output_pitch * size
                     end += 1
@@ -73,8 +74,8 @@ cdef Py_ssize_t tiles_of_point(
 
     A list for each kind of columns, those with the most rows first: so the tiles of any point follow one another.
     """
-    cdef Py_ssize_t row = max(point // MOST_POINTS - FEW_POINTS + 1, 0)
-    cdef Py_ssize_t column = max(point % MOST_POINTS - FEW_POINTS + 1, 0)
+    cdef Py_ssize_t row = max(point // w.side - w.side + KINDS, 0)
+    cdef Py_ssize_t column = max(point % w.side - w.side + KINDS, 0)
     inputs[0] = work.inputs + column * w.block_tiles
     outputs[0] = work.outputs + column * w.block_tiles
     return work.counts[column][row]
@@ -107,14 +108,26 @@ cdef inline void clip(
     start[0], first[0], end[0] = span.first, 0, span.count
     if not of_output:
         start[0] = span.position + 3 * square * span.step
-        first[0] = min(ceil_div(max(-start[0], 0), span.step), span.points)
-        end[0] = max(min(ceil_div(size - start[0], span.step), span.points), first[0])
+        first[0] = min(ceil_div(max(-start[0], 0), span.step), span.reads)
+        end[0] = max(min(ceil_div(size - start[0], span.step), span.reads), first[0])
 
 
-cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
-    """The matrices that a tile's points need: number `six` along an axis of six points, the next ones for fewer."""
-    args.rows = six + <int> (MOST_POINTS - tile.rows.points)
-    args.columns = six + <int> (MOST_POINTS - tile.columns.points)
+cdef inline int matrix_of(Operand operand, Py_ssize_t points) noexcept nogil:
+    """The matrix along an axis of so many points."""
+    if operand == TILE_INPUT:
+        return (fastconv_winograd_single if points == 1 else fastconv_winograd_input3 if points == PAIR_POINTS
+                else fastconv_winograd_input6 + <int> (MOST_POINTS - points))
+    if operand == TILE_OUTPUT:
+        return (fastconv_winograd_output1 if points == 1 else fastconv_winograd_output3 if points == PAIR_POINTS
+                else fastconv_winograd_output6 + <int> (MOST_POINTS - points))
+    return (fastconv_winograd_single if points == 1 else fastconv_winograd_output3_grad if points == PAIR_POINTS
+            else fastconv_winograd_output6_grad + <int> (MOST_POINTS - points))
+
+
+cdef void choose_matrices(const Tile *tile, Operand operand, fastconv_winograd_args *args) noexcept nogil:
+    """The matrices that a tile's points need."""
+    args.rows = matrix_of(operand, tile.rows.points)
+    args.columns = matrix_of(operand, tile.columns.points)
 
 
 cdef void read_tile(
@@ -126,7 +139,7 @@ cdef void read_tile(
     cdef Py_ssize_t down = square // w.column_squares, across = square % w.column_squares, row, column
     clip(&tile.rows, of_output, down, plan.rows.in_size, &row, &args.first_row, &args.end_row)
     clip(&tile.columns, of_output, across, plan.columns.in_size, &column, &args.first_column, &args.end_column)
-    choose_matrices(tile, fastconv_winograd_output6_grad if of_output else fastconv_winograd_input6, args)
+    choose_matrices(tile, TILE_OUTPUT_GRAD if of_output else TILE_INPUT, args)
     args.channels = channels
     args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride
     args.in_ = x.data + plan.itemsize * (
@@ -146,7 +159,7 @@ cdef void transform_tiles(
     cdef Py_ssize_t pitch = w.plan.itemsize * (w.output_pitch if of_output else w.input_pitch)
     cdef int unused
     cdef fastconv_winograd_args args
-    args.out_row, args.out_column = MOST_POINTS * step, step
+    args.out_row, args.out_column = w.side * step, step
     args.bias, args.stream, args.finite = NULL, False, &unused
     for tile in range(first, end):
         read_tile(w, work.block.tiles + tile, x, square, channel, channels, of_output, work.scratch, &args)

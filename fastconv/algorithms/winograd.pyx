@@ -31,15 +31,15 @@ A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 201
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
+    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point, transform_inputs,
-    transform_shared)
+    TILE_OUTPUT, Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point,
+    transform_inputs, transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
-from fastconv.tiles cimport MOST_POINTS, POINTS, Tile, Winograd, odd_lines, unit_start
+from fastconv.tiles cimport Tile, Winograd, odd_lines, unit_start
 
 cdef extern from "compat.h":
     void fastconv_set_setting(int *setting, int value) noexcept nogil
@@ -70,6 +70,7 @@ cdef void find_weights(
     else:
         args.row_stride, args.column_stride = weights.column_stride, weights.channel_stride
         channel = group * plan.out_channels * args.column_stride
+    args.side = <int> w.side
     args.tap_rows, args.tap_columns = min(plan.rows.taps - row, 3), min(plan.columns.taps - column, 3)
     args.tap_row = (down[1] - down[0]) * weights.batch_stride
     args.tap_column = (across[1] - across[0]) * weights.row_stride
@@ -132,7 +133,7 @@ cdef void multiply(
     args.weights_stride = width
     args.bias = NULL
     args.permute, args.stream = spare_shuffles(), False
-    for point in range(POINTS):
+    for point in range(w.points):
         args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
         args.out = <void **> outputs
         for unit in range(first_unit, end_unit):
@@ -194,14 +195,14 @@ cdef void transform_products(
     cdef int finite
     cdef fastconv_winograd_args args
     args.channels = channel_of(w, end_unit) - channel
-    args.in_row, args.in_column = MOST_POINTS * w.output_step, w.output_step
+    args.in_row, args.in_column = w.side * w.output_step, w.output_step
     args.first_row = args.first_column = 0
     args.bias = job.bias + channel * size if job.bias != NULL else NULL
     args.stream = job.streams
     args.finite = &finite
     for index in range(work.block.count):
         tile = work.block.tiles + index
-        choose_matrices(tile, fastconv_winograd_output6, &args)
+        choose_matrices(tile, TILE_OUTPUT, &args)
         args.in_ = work.output + size * (index * w.output_pitch + channel - work.first_channel)
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count

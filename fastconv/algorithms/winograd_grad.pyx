@@ -14,15 +14,15 @@ the same for any number of threads.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights_grad, flush_denormals, restore_mode,
-    spare_shuffles)
+    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights3_grad, fastconv_winograd_weights_grad,
+    flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
     transform_shared)
 from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
 from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
-from fastconv.tiles cimport MOST_POINTS, POINTS, Winograd
+from fastconv.tiles cimport PAIR_POINTS, Winograd
 
 
 cdef void add_products(
@@ -40,7 +40,7 @@ cdef void add_products(
     args.rows = args.run_length = rows
     args.grad_stride = w.out_range
     args.permute, args.accumulate = spare_shuffles(), accumulate
-    for point in range(POINTS):
+    for point in range(w.points):
         args.pixels = tiles_of_point(
             w, work, point, <const void ***> &args.in_, <const void ***> &args.dy)
         for group in range(groups):
@@ -64,11 +64,12 @@ cdef void transform_sums(
     cdef Py_ssize_t C = plan.in_channels, size = plan.itemsize, total = plan.geometry.out_channels, k, down, across
     cdef int unused
     cdef fastconv_winograd_args args
-    args.rows = args.columns = fastconv_winograd_weights_grad
+    args.rows = args.columns = (
+        fastconv_winograd_weights3_grad if w.side == PAIR_POINTS else fastconv_winograd_weights_grad)
     args.channels = columns
-    args.in_row, args.in_column = MOST_POINTS * w.weights_step, w.weights_step
+    args.in_row, args.in_column = w.side * w.weights_step, w.weights_step
     args.first_row = args.first_column = 0
-    args.end_row = args.end_column = MOST_POINTS
+    args.end_row = args.end_column = w.side
     args.out_row, args.out_column = plan.columns.taps * C * total, C * total
     args.bias, args.stream, args.finite = NULL, False, &unused
     for k in range(first, first + rows):

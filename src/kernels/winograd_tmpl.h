@@ -1,4 +1,5 @@
-/* winograd: the transforms of F(4, 3), F(3, 3) and F(2, 3), and their transposes, which make dL/dW.
+/* winograd: the transforms of F(4, 3), F(3, 3) and F(2, 3), of pairs and of single values between zeros, and their
+ * transposes, which make dL/dW.
  *
  * Each is a matrix along the rows and one along the columns.  The points of interpolation are 0, 3/4, -3/4, infinity,
  * 3/2 and -3/2: the error is a fifth of that of 0, 1, -1, 2, -2 (docs/accuracy.md), and every constant but those
@@ -101,6 +102,34 @@ static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
     g[2] = K(plus)(K(plus)(u[3], SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
 }
 
+/* Two values between zeros, as a dilation leaves them at the edges, need three products for three taps, and one value
+ * needs the first of these. */
+static FASTCONV_INLINE void K(winograd_input3)(const VEC *d, VEC *v) {
+    v[0] = V(add)(d[0], d[1]);
+    v[1] = d[0];
+    v[2] = d[1];
+}
+
+static FASTCONV_INLINE void K(winograd_output3)(const VEC *m, VEC *y) {
+    y[0] = V(add)(m[0], m[2]);
+    y[1] = V(add)(m[0], m[1]);
+}
+
+static FASTCONV_INLINE void K(winograd_output3_grad)(const VEC *y, VEC *m) {
+    m[0] = V(add)(y[0], y[1]);
+    m[1] = y[1];
+    m[2] = y[0];
+}
+
+static FASTCONV_INLINE void K(winograd_weights3_grad)(const VEC *u, VEC *g) {
+    g[0] = u[1];
+    g[1] = K(plus)(K(plus)(u[0], -1, u[1]), -1, u[2]);
+    g[2] = u[2];
+}
+
+static FASTCONV_INLINE void K(winograd_single)(const VEC *d, VEC *v) { v[0] = d[0]; }
+static FASTCONV_INLINE void K(winograd_output1)(const VEC *m, VEC *y) { y[0] = m[0]; }
+
 /* Lines of vectors to be transformed: `line` elements from line to line, and from one value of a result to the next
  * `step`.  Each value that is read has a place of its own, since some are zeros that lie elsewhere. */
 typedef struct {
@@ -115,12 +144,12 @@ typedef struct {
 } K(winograd_lines);
 
 static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*transform)(const VEC *, VEC *),
-                                              const int size, const int results) {
+                                              const int size, const int results, const int makes_results) {
     REAL *out = given->out;
     const ptrdiff_t out_step = given->out_step, out_line = given->out_line;
     const ptrdiff_t lines = given->lines, vectors = given->vectors;
-    const ptrdiff_t in_line = given->in_line[0], in_step = given->in[1] - given->in[0];
-    const int last = results < size && given->last, stream = last && given->stream;
+    const ptrdiff_t in_line = given->in_line[0], in_step = size > 1 ? given->in[1] - given->in[0] : 0;
+    const int last = makes_results && given->last, stream = last && given->stream;
     VEC check = V(zero)();
     for (ptrdiff_t v = 0; v < vectors; v++, out += given->out_vector) {
         const VEC bias = given->bias[v];
@@ -131,7 +160,7 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
             VEC from[6], to[6];
             FASTCONV_UNROLL
             for (int i = 0; i < size; i++) {
-                if (results < size) {
+                if (makes_results) {
                     from[i] = V(load)(in[0] + l * in_line + i * in_step);
                 } else {
                     from[i] = V(load)(in[i]);
@@ -149,7 +178,7 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
             }
             FASTCONV_UNROLL
             for (int i = 0; i < results; i++) {
-                if (results < size && stream)
+                if (makes_results && stream)
                     V(stream)(out + l * out_line + i * out_step, to[i]);
                 else
                     V(store)(out + l * out_line + i * out_step, to[i]);
@@ -159,14 +188,14 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
     given->check = check;
 }
 
-#define TRANSFORM(name, size, results) static FASTCONV_NOINLINE void K(name##_lines)(K(winograd_lines) *lines) { K(winograd_apply)(lines, K(name), size, results); }
+#define TRANSFORM(name, size, results, makes) static FASTCONV_NOINLINE void K(name##_lines)(K(winograd_lines) *lines) { K(winograd_apply)(lines, K(name), size, results, makes); }
 #include "winograd.def"
 #undef TRANSFORM
 static const struct {
     void (*apply)(K(winograd_lines) *);
-    int size, results;
+    int size, results, makes_results;
 } K(winograd_transforms)[] = {
-#define TRANSFORM(name, size, results) {K(name##_lines), size, results},
+#define TRANSFORM(name, size, results, makes) {K(name##_lines), size, results, makes},
 #include "winograd.def"
 #undef TRANSFORM
 };
@@ -258,7 +287,7 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     assert(args->columns >= 0 && args->columns < fastconv_winograd_transforms);
     assert(args->end_row <= rows && args->end_column <= columns && args->out_rows >= 0 && args->out_columns >= 0);
     assert(args->out_rows <= K(winograd_transforms)[args->rows].results);
-    assert(inside || K(winograd_transforms)[args->rows].results >= rows);
+    assert(inside || !K(winograd_transforms)[args->rows].makes_results);
     assert(!args->stream || args->channels % LANES == 0);
 
     ptrdiff_t done = 0;

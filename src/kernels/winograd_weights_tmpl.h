@@ -91,8 +91,37 @@ static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_a
     return check;
 }
 
+/* The same for pairs: one value of a line as it is, and what the others differ by. */
+static FASTCONV_NOINLINE VEC K(winograd_write3)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
+                                              const REAL *from, ptrdiff_t k, ptrdiff_t n, VEC check) {
+    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+    VEC between[3][3];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 3; j++) {
+        const REAL *g = from + j * square->tap_column;
+        between[0][j] = V(load)(g + square->tap_row);
+        between[1][j] = K(plus)(V(load)(g), -1, between[0][j]);
+        between[2][j] = K(plus)(V(load)(g + 2 * square->tap_row), -1, between[0][j]);
+    }
+    FASTCONV_UNROLL
+    for (int i = 0; i < 3; i++) {
+        const VEC *g = between[i];
+        const VEC u[3] = {g[1], K(plus)(g[0], -1, g[1]), K(plus)(g[2], -1, g[1])};
+        FASTCONV_UNROLL
+        for (int j = 0; j < 3; j++) {
+            V(store)(to + (3 * i + j) * args->panel_point, u[j]);
+            check = V(fma)(u[j], V(zero)(), check);
+        }
+    }
+    return check;
+}
+
+typedef VEC K(winograd_write_fn)(const fastconv_winograd_weights_args *, const K(winograd_square) *, const REAL *,
+                                 ptrdiff_t, ptrdiff_t, VEC);
+
 /* Packs first, even what lies as it should: while 36 stores a vector wait for the caches, no load may go ahead. */
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
+    K(winograd_write_fn) *const write = args->side == 3 ? K(winograd_write3) : K(winograd_write);
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
     const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
     K(winograd_square) square;
@@ -103,7 +132,7 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
             K(winograd_open)(args, k, rows, column, vectors, 1, room, &square);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (ptrdiff_t n = 0; n < square.row; n += LANES)
-                    check = K(winograd_write)(args, &square, square.at + r * square.row + n, k + r, column + n, check);
+                    check = write(args, &square, square.at + r * square.row + n, k + r, column + n, check);
         }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
