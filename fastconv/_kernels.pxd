@@ -120,8 +120,6 @@ cdef extern from "kernel_table.h" nogil:
         fastconv_winograd_output6, fastconv_winograd_output5, fastconv_winograd_output4
         fastconv_winograd_output6_grad, fastconv_winograd_output5_grad, fastconv_winograd_output4_grad
         fastconv_winograd_weights_grad, fastconv_winograd_weights3_grad
-        fastconv_winograd_input3, fastconv_winograd_output3, fastconv_winograd_output3_grad
-        fastconv_winograd_single, fastconv_winograd_output1
 
     ctypedef struct fastconv_winograd_weights_args:
         Py_ssize_t rows, columns

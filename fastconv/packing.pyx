@@ -138,7 +138,8 @@ def pack(w, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
         Filters; they are copied.
     stride, padding, dilation, groups, algorithm
         What the calls will say.  They decide what is prepared; a call that says something else computes the same,
-        but prepares the weights again.
+        but prepares the weights again; so does one whose dilation exceeds half of its image, where Winograd's algorithm
+        transforms them in another way.
 
     Returns
     -------

@@ -1,7 +1,6 @@
 """The kernel winograd against its formula: see kernel_cases.py."""
 
 import itertools
-import re
 
 import numpy as np
 from kernel_sizes import around_vectors, case, wide
@@ -24,20 +23,22 @@ def winograd_matrices():
         matrices[f"input{points}"] = fewer_b
         matrices[f"output{points}"] = fewer_a
         matrices[f"output{points}_grad"] = fewer_a.T
-    names = [f"{kind}{points}" for kind in ("input", "output") for points in (6, 5, 4)]
-    names += [f"output{points}_grad" for points in (6, 5, 4)]
+    # A pair between zeros: y0 = w1 x0 + w2 x1, y1 = w0 x0 + w1 x1; or a single value.
+    matrices["input3"], matrices["output3"] = [[1, 1], [1, 0], [0, 1]], [[1, 0, 1], [1, 1, 0]]
+    matrices["input1"] = matrices["output1"] = np.eye(1)
+    pairs = np.array([[0, 1, 0], [1, -1, 0], [0, -1, 1]])
+    for points in 3, 1:
+        matrices[f"output{points}_grad"] = np.transpose(matrices[f"output{points}"])
+    kinds = ("input{}", "output{}", "output{}_grad")
+    names = [kind.format(points) for kind in kinds for points in (6, 5, 4, 3, 1)]
     found = {name: matrices[name] for name in names} | {"weights_grad": g.T}
-    # Two values between zeros: y0 = w1 x0 + w2 x1, y1 = w0 x0 + w1 x1; or one.
-    pair = np.array([[1, 0, 1], [1, 1, 0]])
-    found |= {"input3": np.array([[1, 1], [1, 0], [0, 1]]), "output3": pair, "output3_grad": pair.T}
-    found["weights3_grad"] = np.array([[0, 1, 0], [1, -1, 0], [0, -1, 1]]).T
-    found |= {"single": np.eye(1), "output1": np.eye(1)}
-    return {f"winograd_{name}": matrix for name, matrix in found.items()}
+    found["weights3_grad"] = pairs.T
+    return {f"winograd_{name}": np.array(matrix) for name, matrix in found.items()}
 
 
 WINOGRAD = winograd_matrices()
 # Matrices that make results: the last to be applied, which adds the bias and looks at what it made.
-LAST = {name for name in WINOGRAD if "weights" in name or re.fullmatch(r"winograd_output\d", name)}
+LAST = {name for name in WINOGRAD if "weights" in name or name[:-1] == "winograd_output"}
 
 
 def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
@@ -102,14 +103,10 @@ def winograd_cases(table):
     cuts = itertools.cycle([(0, 0, 0), (1, 0, 0), (0, 1, 1), (1, 1, 0), (0, 0, 1)])
     bias = itertools.cycle((False, True, True))
     pairs = [(name, name) for name in WINOGRAD]
-    for kind in ("input{}", "output{}", "output{}_grad"):  # at the ends of an image
-        names = [f"winograd_{kind.format(points)}" for points in (4, 5, 6)]
+    ends = itertools.product(("input{}", "output{}", "output{}_grad"), ((4, 5, 6), (3, 1)))
+    for kind, some in ends:  # at the ends of an image
+        names = [f"winograd_{kind.format(points)}" for points in some]
         pairs += zip(names, names[1:] + names[:1], strict=True)
-    for one, other in ("input3", "single"), ("output3", "output1"), ("output3_grad", "single"):
-        pairs += [
-            (f"winograd_{one}", f"winograd_{other}"),
-            (f"winograd_{other}", f"winograd_{one}"),
-        ]
     sizes = around_vectors(table["lanes"], 6 * table["lanes"])
     for (rows, columns), channels in itertools.product(pairs, sizes):
         yield case(rows=rows, columns=columns, channels=channels, cut=next(cuts), bias=next(bias))

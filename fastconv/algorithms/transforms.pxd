@@ -3,10 +3,6 @@ from fastconv._kernels cimport fastconv_winograd_args
 from fastconv.plan cimport Tensor
 from fastconv.tiles cimport KINDS, Tile, Tiles, Winograd
 
-# What of a tile is transformed: dL/dW takes its part of dy.
-cdef enum Operand:
-    TILE_INPUT, TILE_OUTPUT, TILE_OUTPUT_GRAD
-
 # One call, as its tasks see it.
 cdef struct Job:
     const Winograd *w
@@ -45,7 +41,7 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
 cdef Py_ssize_t tiles_of_point(
     const Winograd *w, const Workspace *work, Py_ssize_t point, const void ***inputs,
     const void ***outputs) noexcept nogil
-cdef void choose_matrices(const Tile *tile, Operand operand, fastconv_winograd_args *args) noexcept nogil
+cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil
 cdef void transform_inputs(
     const Job *job, const Workspace *work, Py_ssize_t first, Py_ssize_t end, Py_ssize_t group, Py_ssize_t k,
     Py_ssize_t rows, Py_ssize_t to) noexcept nogil

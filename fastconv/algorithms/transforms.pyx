@@ -2,12 +2,11 @@
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_gather_args, fastconv_winograd_args, fastconv_winograd_input3, fastconv_winograd_input6,
-    fastconv_winograd_output1, fastconv_winograd_output3, fastconv_winograd_output3_grad, fastconv_winograd_output6,
-    fastconv_winograd_output6_grad, fastconv_winograd_single, flush_denormals, restore_mode)
+    fastconv_gather_args, fastconv_winograd_args, fastconv_winograd_input6, fastconv_winograd_output6_grad,
+    flush_denormals, restore_mode)
 from fastconv.axes cimport ceil_div
 from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor
-from fastconv.tiles cimport KINDS, MOST_POINTS, PAIR_POINTS, Span, Tile, Winograd, find_tiles
+from fastconv.tiles cimport KINDS, MOST_POINTS, Span, Tile, Winograd, find_tiles
 
 # Tiles that one task transforms for everyone.
 cdef Py_ssize_t CHUNK = 4
@@ -112,22 +111,15 @@ cdef inline void clip(
         end[0] = max(min(ceil_div(size - start[0], span.step), span.reads), first[0])
 
 
-cdef inline int matrix_of(Operand operand, Py_ssize_t points) noexcept nogil:
-    """The matrix along an axis of so many points."""
-    if operand == TILE_INPUT:
-        return (fastconv_winograd_single if points == 1 else fastconv_winograd_input3 if points == PAIR_POINTS
-                else fastconv_winograd_input6 + <int> (MOST_POINTS - points))
-    if operand == TILE_OUTPUT:
-        return (fastconv_winograd_output1 if points == 1 else fastconv_winograd_output3 if points == PAIR_POINTS
-                else fastconv_winograd_output6 + <int> (MOST_POINTS - points))
-    return (fastconv_winograd_single if points == 1 else fastconv_winograd_output3_grad if points == PAIR_POINTS
-            else fastconv_winograd_output6_grad + <int> (MOST_POINTS - points))
+cdef inline int matrix_after(int six, Py_ssize_t points) noexcept nogil:
+    """Number of the matrix for so many points: those for 5, 4, 3 and 1 follow that for `six`."""
+    return six + <int> min(MOST_POINTS - points, 4)
 
 
-cdef void choose_matrices(const Tile *tile, Operand operand, fastconv_winograd_args *args) noexcept nogil:
-    """The matrices that a tile's points need."""
-    args.rows = matrix_of(operand, tile.rows.points)
-    args.columns = matrix_of(operand, tile.columns.points)
+cdef void choose_matrices(const Tile *tile, int six, fastconv_winograd_args *args) noexcept nogil:
+    """The matrices that a tile's points need, where number `six` is for an axis of six points."""
+    args.rows = matrix_after(six, tile.rows.points)
+    args.columns = matrix_after(six, tile.columns.points)
 
 
 cdef void read_tile(
@@ -139,7 +131,7 @@ cdef void read_tile(
     cdef Py_ssize_t down = square // w.column_squares, across = square % w.column_squares, row, column
     clip(&tile.rows, of_output, down, plan.rows.in_size, &row, &args.first_row, &args.end_row)
     clip(&tile.columns, of_output, across, plan.columns.in_size, &column, &args.first_column, &args.end_column)
-    choose_matrices(tile, TILE_OUTPUT_GRAD if of_output else TILE_INPUT, args)
+    choose_matrices(tile, fastconv_winograd_output6_grad if of_output else fastconv_winograd_input6, args)
     args.channels = channels
     args.in_row, args.in_column = tile.rows.step * x.row_stride, tile.columns.step * x.column_stride
     args.in_ = x.data + plan.itemsize * (

@@ -6,7 +6,7 @@ The forward pass, and dL/dx, which is the same with the kernel turned.  Where ti
         for each block of tiles (in parallel)
             transform the input they read: 6x6 values a channel, and a square of the kernel
             for each panel of output channels
-                for each of the 36 points: conv kernel, tiles times channels by channels times panel
+                for each of the points (36): conv kernel, tiles times channels by channels times panel
                 transform the products: 4x4 outputs
 
 Where K is so long that a block would have few tiles, the products of a block grow by slices of it:
@@ -31,11 +31,11 @@ A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 201
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_weights_args,
+    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
-    TILE_OUTPUT, Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point,
-    transform_inputs, transform_shared)
+    Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point, transform_inputs,
+    transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
@@ -202,7 +202,7 @@ cdef void transform_products(
     args.finite = &finite
     for index in range(work.block.count):
         tile = work.block.tiles + index
-        choose_matrices(tile, TILE_OUTPUT, &args)
+        choose_matrices(tile, fastconv_winograd_output6, &args)
         args.in_ = work.output + size * (index * w.output_pitch + channel - work.first_channel)
         args.end_row, args.end_column = tile.rows.points, tile.columns.points
         args.out_rows, args.out_columns = tile.rows.count, tile.columns.count

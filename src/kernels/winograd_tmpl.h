@@ -127,8 +127,9 @@ static FASTCONV_INLINE void K(winograd_weights3_grad)(const VEC *u, VEC *g) {
     g[2] = u[2];
 }
 
-static FASTCONV_INLINE void K(winograd_single)(const VEC *d, VEC *v) { v[0] = d[0]; }
+static FASTCONV_INLINE void K(winograd_input1)(const VEC *d, VEC *v) { v[0] = d[0]; }
 static FASTCONV_INLINE void K(winograd_output1)(const VEC *m, VEC *y) { y[0] = m[0]; }
+static FASTCONV_INLINE void K(winograd_output1_grad)(const VEC *y, VEC *m) { m[0] = y[0]; }
 
 /* Lines of vectors to be transformed: `line` elements from line to line, and from one value of a result to the next
  * `step`.  Each value that is read has a place of its own, since some are zeros that lie elsewhere. */

@@ -42,17 +42,18 @@ static FASTCONV_INLINE ptrdiff_t K(winograd_vectors)(const fastconv_winograd_wei
 }
 
 /* So many rows of K, from `row` on, of the vectors from `column` on: packed into `room`, [3][3][rows][vectors], or as they
- * stand, if that may be and will do. */
-static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
+ * stand, if that may be and will do.  Of what is packed, returns zeros if it is finite. */
+static FASTCONV_NOINLINE VEC K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
                                                ptrdiff_t column, ptrdiff_t vectors, int pack_all, REAL *room,
                                                K(winograd_square) *found) {
     const REAL *source = (const REAL *)args->source + row * args->row_stride + column * args->column_stride;
     const ptrdiff_t left = args->columns - column, columns = left < vectors * LANES ? left : vectors * LANES;
     const ptrdiff_t width = (columns + LANES - 1) / LANES * LANES, size = rows * width;
+    VEC check = V(zero)();
     if (!pack_all && args->column_stride == 1 && columns == width && args->tap_rows == 3 && args->tap_columns == 3) {
         found->at = source, found->row = args->row_stride;
         found->tap_row = args->tap_row, found->tap_column = args->tap_column;
-        return;
+        return check;
     }
     found->at = room, found->row = width;
     found->tap_row = 3 * size, found->tap_column = size;
@@ -64,16 +65,14 @@ static FASTCONV_NOINLINE void K(winograd_open)(const fastconv_winograd_weights_a
         const fastconv_pack_args pack = {
             rows, columns, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
             args->row_stride, args->column_stride, room + tap * size, width, args->finite};
-        K(pack_any)(&pack);
+        check = V(add)(check, K(pack_any)(&pack));
     }
+    return check;
 }
 
-/* Of all nine weights, each with a factor: not finite if one of them is not. */
-enum { K(winograd_telling) = 1 };
-
 /* A square of weights at `from`, transformed, to row k and column n of the panel. */
-static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
-                                             const REAL *from, ptrdiff_t k, ptrdiff_t n, VEC check) {
+static FASTCONV_NOINLINE void K(winograd_write)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
+                                             const REAL *from, ptrdiff_t k, ptrdiff_t n) {
     const ptrdiff_t step = args->panel_point;
     REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
     VEC between[6][3];
@@ -84,16 +83,14 @@ static FASTCONV_NOINLINE VEC K(winograd_write)(const fastconv_winograd_weights_a
     for (int i = 0; i < 6; i++) {
         VEC u[6];
         K(winograd_weights_line)(between[i], u);
-        if (i == K(winograd_telling)) check = V(fma)(u[i], V(zero)(), check);
         FASTCONV_UNROLL
         for (int j = 0; j < 6; j++) V(store)(to + (6 * i + j) * step, u[j]);
     }
-    return check;
 }
 
 /* The same for pairs: one value of a line as it is, and what the others differ by. */
-static FASTCONV_NOINLINE VEC K(winograd_write3)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
-                                              const REAL *from, ptrdiff_t k, ptrdiff_t n, VEC check) {
+static FASTCONV_NOINLINE void K(winograd_write3)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
+                                              const REAL *from, ptrdiff_t k, ptrdiff_t n) {
     REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
     VEC between[3][3];
     FASTCONV_UNROLL
@@ -108,16 +105,12 @@ static FASTCONV_NOINLINE VEC K(winograd_write3)(const fastconv_winograd_weights_
         const VEC *g = between[i];
         const VEC u[3] = {g[1], K(plus)(g[0], -1, g[1]), K(plus)(g[2], -1, g[1])};
         FASTCONV_UNROLL
-        for (int j = 0; j < 3; j++) {
-            V(store)(to + (3 * i + j) * args->panel_point, u[j]);
-            check = V(fma)(u[j], V(zero)(), check);
-        }
+        for (int j = 0; j < 3; j++) V(store)(to + (3 * i + j) * args->panel_point, u[j]);
     }
-    return check;
 }
 
-typedef VEC K(winograd_write_fn)(const fastconv_winograd_weights_args *, const K(winograd_square) *, const REAL *,
-                                 ptrdiff_t, ptrdiff_t, VEC);
+typedef void K(winograd_write_fn)(const fastconv_winograd_weights_args *, const K(winograd_square) *, const REAL *,
+                                  ptrdiff_t, ptrdiff_t);
 
 /* Packs first, even what lies as it should: while 36 stores a vector wait for the caches, no load may go ahead. */
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
@@ -129,13 +122,16 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     for (ptrdiff_t column = 0; column < args->columns; column += vectors * LANES)
         for (ptrdiff_t k = 0; k < args->rows; k += most) {
             const ptrdiff_t rows = args->rows - k < most ? args->rows - k : most;
-            K(winograd_open)(args, k, rows, column, vectors, 1, room, &square);
+            check = V(add)(check, K(winograd_open)(args, k, rows, column, vectors, 1, room, &square));
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (ptrdiff_t n = 0; n < square.row; n += LANES)
-                    check = write(args, &square, square.at + r * square.row + n, k + r, column + n, check);
+                    write(args, &square, square.at + r * square.row + n, k + r, column + n);
         }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
+
+/* Of all nine weights, each with a factor: not finite if one of them is not. */
+enum { K(winograd_telling) = 1 };
 
 /* Rows of K, halfway transformed: so many products are added to a sum between its load and its store. */
 enum { K(winograd_rows) = 8 };
