@@ -73,18 +73,15 @@ def depthwise(
     w = call.values(*taps, group, channels)
     bias = call.values(channels)
     before = call.values(rows * pixels, channels)
+    read = np.repeat(x[..., None], channels, -1) if shared else by_group(x, group)
+    if pairs:
+        read[:, :-1, :, channels // 2 :] = x[:, 1:, :, None]
+    read = wide(read)
     want = np.zeros((rows, pixels, channels))
-    for r, t in np.ndindex(*taps):
-        y = r * dilations[0] + np.arange(rows) * steps[0]
-        p = t * dilations[1] + np.arange(pixels) * steps[1]
-        read = (
-            by_group(x[np.ix_(y, p)], group)
-            if not shared
-            else np.repeat(x[np.ix_(y, p)][..., None], channels, -1)
-        )
-        if pairs:
-            read[..., channels // 2 :] = x[np.ix_(y, p + 1)][..., None]
-        want += np.einsum("ypic,ic->ypc", wide(read), wide(w[r, t]))
+    for (r, t), of_tap in zip(np.ndindex(*taps), wide(w).reshape(-1, group, channels), strict=True):
+        from_row = read[r * dilations[0] :: steps[0]][:rows]
+        at = from_row[:, t * dilations[1] :: steps[1]][:, :pixels]
+        want += np.einsum("ypic,ic->ypc", at, of_tap)
     want = want.reshape(rows * pixels, channels)
     add_start(start, want, before, bias)
     out = call.output(before, want, taps[0] * taps[1] * group + 1)
