@@ -60,7 +60,10 @@ unsigned fastconv_cpu_features(void) {
 int fastconv_cpu_spare_shuffles(void) {
     unsigned reg[4];
     cpuid(0, 0, reg);
-    return reg[1] == 0x68747541u;       /* the first four letters of AuthenticAMD */
+    const unsigned amd = reg[1] == 0x68747541u;     /* the first four letters of AuthenticAMD */
+    cpuid(1, 0, reg);
+    const unsigned family = (reg[0] >> 8 & 15) + (reg[0] >> 20 & 255);
+    return amd && family >= 0x1a;
 }
 
 /* MXCSR: bit 15 flushes results to zero, bit 6 reads denormals as zero. */

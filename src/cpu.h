@@ -15,7 +15,8 @@ typedef struct {
 } fastconv_caches;
 fastconv_caches fastconv_cpu_caches(void);
 
-/* Whether permutations leave the units alone that multiply: those of AMD do, Intel's share one. */
+/* Whether permutations of 512 bits leave the units alone that multiply: those of AMD from Zen 5 on do; in Zen 4, where
+ * each takes a unit for two cycles, and in Intel's they share one. */
 int fastconv_cpu_spare_shuffles(void);
 
 /* Denormals read as and become zero on this thread until the returned mode is restored. */

@@ -178,7 +178,7 @@ cdef void run_block(
             opened = unit // rows
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
-            in_place = job.dy.channel_stride == 1 and (swapped or plan.few_pixels or (
+            in_place = job.dy.channel_stride == 1 and (swapped or plan.few_pixels or job.dy.column_stride == width or (
                 phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
                 and vectors_inside(job, block, start, width)))
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
