@@ -35,6 +35,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t dy_offset
         void *grad
         Py_ssize_t grad_stride
+        Py_ssize_t ahead
         int permute, accumulate
 
     ctypedef struct fastconv_depthwise_args:

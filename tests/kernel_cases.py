@@ -164,6 +164,7 @@ def grad(call, pixels, rows, columns, accumulate, name="grad", runs=1, permute=F
         dy_offset=2,
         grad=out.address,
         grad_stride=out.stride,
+        ahead=1 << 20,  # wherever that is: to prefetch is not to read
         permute=permute,
         accumulate=accumulate,
     )

@@ -96,6 +96,26 @@ cdef bint vectors_inside(
         + (plan.columns.extent - block.column - block.columns) * dy.column_stride)
 
 
+cdef bint reads_in_place(
+    const Job *job, const Block *block, const Phase *phase, Py_ssize_t start, Py_ssize_t width, bint swapped,
+) noexcept nogil:
+    """Whether a panel of dy had better be read where it lies, rather than packed.
+
+    Packing pays where tiles use it several times, unless the panel is all of a pixel, or L2 holds all panels of the
+    block and each finds what the one before has fetched for it: see `ahead`.  The kernel may read no vector past the
+    end of dy.
+    """
+    cdef const Plan *plan = job.plan
+    cdef bint foreseen = plan.groups == 1 and plan.kernels.lanes * plan.itemsize == 64 and (
+        plan.block_pixels * plan.out_total * plan.itemsize <= caches().l2)
+    if job.dy.channel_stride != 1:
+        return False
+    if swapped or plan.few_pixels or job.dy.column_stride == width:
+        return True
+    return vectors_inside(job, block, start, width) and (
+        foreseen or phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows)
+
+
 cdef void open_dy(
     const Job *job, const Block *block, const Workspace *work, Py_ssize_t start, Py_ssize_t columns,
     Py_ssize_t width, bint in_place, fastconv_grad_args *args,
@@ -177,10 +197,11 @@ cdef void run_block(
         if opened != unit // rows:
             opened = unit // rows
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
-            # Packing pays where it is used several times; and the kernel may read no vector past the end of dy.
-            in_place = job.dy.channel_stride == 1 and (swapped or plan.few_pixels or job.dy.column_stride == width or (
-                phase.runs * phase.run_length < PACKING_PAYS * plan.kernels.grad_rows
-                and vectors_inside(job, block, start, width)))
+            in_place = reads_in_place(job, block, phase, start, width, swapped)
+            # The channels that the next panel takes, or the next block; of a packed panel, pixels that come soon.
+            args.ahead = 8 * width
+            if in_place:
+                args.ahead = width if panel + 1 < plan.panels else pixels * job.dy.column_stride - start
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
         if plan.clipped and not plan.trimmed:
             select_pixels(plan, block, row, 0, work, &args)

@@ -39,6 +39,7 @@ cdef void add_products(
     cdef fastconv_grad_args args
     args.rows = args.run_length = rows
     args.grad_stride = w.out_range
+    args.ahead = plan.kernels.grad_panel     # what the next columns take
     args.permute, args.accumulate = spare_shuffles(), accumulate
     for point in range(w.points):
         args.pixels = tiles_of_point(

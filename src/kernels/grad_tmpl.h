@@ -22,6 +22,11 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         VEC b[GRAD_COLUMNS];
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) b[n] = V(load)(d + n * LANES);
+        if (LANES * sizeof(REAL) == 64) {   /* narrower vectors leave the load units no time for it */
+            FASTCONV_UNROLL
+            for (int n = 0; n < columns; n++) FASTCONV_PREFETCH(d + args->ahead + n * LANES);
+            if (columns > 1 && !joined) FASTCONV_PREFETCH(a + 2 * rows - 1);    /* where the next tile ends */
+        }
         const VEC held = permuted ? V(keep)(K(load_up_to)(a, rows < LANES ? rows : LANES)) : V(zero)();
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) {
