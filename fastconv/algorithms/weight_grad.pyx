@@ -198,10 +198,14 @@ cdef void run_block(
             opened = unit // rows
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             in_place = reads_in_place(job, block, phase, start, width, swapped)
-            # The channels that the next panel takes, or the next block; of a packed panel, pixels that come soon.
+            # What the next panel, group or block takes; of a packed panel, pixels that come soon.
             args.ahead = 8 * width
-            if in_place:
-                args.ahead = width if panel + 1 < plan.panels else pixels * job.dy.column_stride - start
+            if in_place and panel + 1 < plan.panels:
+                args.ahead = width
+            elif in_place:
+                args.ahead = (group + 1) * plan.out_channels - start
+                if group + 1 == plan.groups:
+                    args.ahead += pixels * job.dy.column_stride - plan.out_total
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
         if plan.clipped and not plan.trimmed:
             select_pixels(plan, block, row, 0, work, &args)

@@ -166,6 +166,7 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
     for (ptrdiff_t p = 0; p < pixels; p++) {
         const REAL *a = in[p] + at, *d = dy[p] + dy_at;
         VEC b[GRAD_SWAPPED_COLUMNS], x[GRAD_ROWS + 2];
+        if (columns > 1 && LANES * sizeof(REAL) == 64) FASTCONV_PREFETCH(d + args->ahead);
         /* The columns stay in registers where there is room, else the vectors, which are fewer. */
         const int held = (vectors + 1) * columns < GRAD_ROWS * GRAD_COLUMNS + 4;
         FASTCONV_UNROLL
