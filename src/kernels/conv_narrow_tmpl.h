@@ -64,7 +64,9 @@ static FASTCONV_NOINLINE void K(add_lanes)(const fastconv_conv_args *args, K(nar
 static FASTCONV_INLINE void K(conv_narrow_step)(const REAL *const *a, const REAL *w, ptrdiff_t w_stride, ptrdiff_t l,
                                                 VEC sum[][CONV_NARROW_COLUMNS], const int pixels, const int columns,
                                                 const int lanes) {
-    const ptrdiff_t line = 64 / sizeof(REAL), ahead = w_stride < 64 * line ? 2 * columns * w_stride : 64 * line;
+    /* What six rows need is in L1 by then, and not yet lost again: 24 KiB, in the next tiles or further on in the row. */
+    const ptrdiff_t line = 64 / sizeof(REAL), tile = columns * w_stride;
+    const ptrdiff_t ahead = w_stride < 32 * line ? 2 * tile : w_stride < 64 * line ? tile : 64 * line;
     VEC x[K(narrow_most_pixels)];
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) {
