@@ -50,7 +50,7 @@ typedef struct {
     ptrdiff_t dy_offset;
     void *grad;                       /* [rows][columns], rows grad_stride apart */
     ptrdiff_t grad_stride;
-    ptrdiff_t ahead;                  /* grad: elements from dy to what the next calls will read; changes no result */
+    ptrdiff_t ahead;                  /* elements from dy to what the next calls will read; changes no result */
     int permute;                      /* grad: take some rows from registers by permutation, where it has a way to */
     int accumulate;
 } fastconv_grad_args;
