@@ -102,8 +102,8 @@ cdef bint reads_in_place(
     """Whether a panel of dy had better be read where it lies, rather than packed.
 
     Packing pays where tiles use it several times, unless the panel is all of a pixel, or L2 holds all panels of the
-    block and each finds what the one before has fetched for it: see `ahead`.  The kernel may read no vector past the
-    end of dy.
+    block and each finds what the one before has asked for (vectors of a line do).  The kernel may read no vector past
+    the end of dy.
     """
     cdef const Plan *plan = job.plan
     cdef bint foreseen = plan.groups == 1 and plan.kernels.lanes * plan.itemsize == 64 and (

@@ -3,6 +3,9 @@
  * Each call sums its pixels from zero and adds that to what is there: short chains keep the error
  * of a sum over millions of pixels small. */
 
+/* Whether tiles ask for what the next ones read: those of narrower vectors leave the load units no time for it. */
+enum { K(grad_asks) = LANES * sizeof(REAL) == 64 };
+
 static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff_t row, const int rows,
                                          const int columns, const int joined, const int permuted) {
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
@@ -22,7 +25,7 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         VEC b[GRAD_COLUMNS];
         FASTCONV_UNROLL
         for (int n = 0; n < columns; n++) b[n] = V(load)(d + n * LANES);
-        if (LANES * sizeof(REAL) == 64) {   /* narrower vectors leave the load units no time for it */
+        if (K(grad_asks)) {
             FASTCONV_UNROLL
             for (int n = 0; n < columns; n++) FASTCONV_PREFETCH(d + args->ahead + n * LANES);
             if (columns > 1 && !joined) FASTCONV_PREFETCH(a + 2 * rows - 1);    /* where the next tile ends */
@@ -166,7 +169,7 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
     for (ptrdiff_t p = 0; p < pixels; p++) {
         const REAL *a = in[p] + at, *d = dy[p] + dy_at;
         VEC b[GRAD_SWAPPED_COLUMNS], x[GRAD_ROWS + 2];
-        if (columns > 1 && LANES * sizeof(REAL) == 64) FASTCONV_PREFETCH(d + args->ahead);
+        if (columns > 1 && K(grad_asks)) FASTCONV_PREFETCH(d + args->ahead);
         /* The columns stay in registers where there is room, else the vectors, which are fewer. */
         const int held = (vectors + 1) * columns < GRAD_ROWS * GRAD_COLUMNS + 4;
         FASTCONV_UNROLL
