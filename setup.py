@@ -66,6 +66,7 @@ COLD_MODULES = {
         "functional",
         "geometry",
         "packing",
+        "spans",
         "threads",
         "tiles",
     )

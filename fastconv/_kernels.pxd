@@ -118,7 +118,7 @@ cdef extern from "kernel_table.h" nogil:
         int *finite
     enum:
         fastconv_winograd_input6, fastconv_winograd_input5, fastconv_winograd_input4
-        fastconv_winograd_output6, fastconv_winograd_output5, fastconv_winograd_output4
+        fastconv_winograd_output6, fastconv_winograd_output5, fastconv_winograd_output4, fastconv_winograd_output1
         fastconv_winograd_output6_grad, fastconv_winograd_output5_grad, fastconv_winograd_output4_grad
         fastconv_winograd_weights_grad, fastconv_winograd_weights3_grad
 
@@ -133,7 +133,7 @@ cdef extern from "kernel_table.h" nogil:
         void **out
         Py_ssize_t in_offset, in_point, out_point
         Py_ssize_t tiles
-        int side, from_memory
+        int row_points, column_points, from_memory
         int *finite
 
     ctypedef struct fastconv_kernels:

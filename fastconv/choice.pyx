@@ -22,7 +22,7 @@ cdef Algorithm read_algorithm(object algorithm, str name="algorithm") except *:
 cdef str refusal_text(Refusal refusal):
     """Why Winograd's algorithm does not compute a call, as the end of a sentence."""
     if refusal == KERNEL_SIZE:
-        return "it is for kernels of 2 by 2 and more only"
+        return "it is for kernels of more than one tap only"
     if refusal == STRIDED:
         return "it is for a stride of 1 only"
     if refusal == DOUBLE:

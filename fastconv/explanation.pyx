@@ -14,7 +14,8 @@ from fastconv.engine cimport Algorithm, make_plans
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count
-from fastconv.tiles cimport PAIR_POINTS, SERVES, Refusal, Winograd
+from fastconv.spans cimport outputs_of, taps_of
+from fastconv.tiles cimport SERVES, Refusal, Winograd
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}
 # What a core gets from beyond its L2, a rule of thumb, and what a call costs whatever it computes.
@@ -108,9 +109,9 @@ cdef dict tiles_of(const Winograd *w):
     cdef const Plan *plan = w.plan
     found = {
         "kernel": kernel_of(plan),
-        "tiles": (f"{w.tiles} of up to 2 x 2 outputs, and 9 points" if w.side == PAIR_POINTS
-                  else f"{w.tiles} of 4 x 4 outputs, smaller at the ends, and 36 points"),
-        "taps": f"{w.squares} squares of 3 x 3" if w.squares > 1 else "a square of 3 x 3",
+        "tiles": (f"{w.tiles} of up to {outputs_of(w.row_points)} x {outputs_of(w.column_points)} outputs, and "
+                  f"{w.points} points"),
+        "taps": f"{w.squares} of {taps_of(w.row_points)} x {taps_of(w.column_points)}",
         "block": f"{w.block_tiles} tiles",
         "blocks": w.blocks,
     }

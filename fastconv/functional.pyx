@@ -102,8 +102,8 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
         Groups of channels that do not see each other; C groups of one channel are a depthwise
         convolution, whose output channel c * multiplier + m belongs to input channel c.
     algorithm : {"auto", "direct", "winograd"}, default "auto"
-        How to compute.  "direct" serves every call; "winograd" those with kernels of 2 by 2 and more and a stride of 1,
-        with about a third of the products and about twice the rounding error (docs/accuracy.md); "auto" chooses
+        How to compute.  "direct" serves every call; "winograd" those with kernels of more than one tap and a stride of
+        1, with about a third of the products and about twice the rounding error (docs/accuracy.md); "auto" chooses
         Winograd's for float32 where it is faster, whatever the batch and the number of threads
         (`set_default_algorithm` changes that, `explain` tells the choice).
     out : numpy.ndarray, optional

@@ -1,13 +1,9 @@
 # Winograd's algorithm: sizes of a call, and the tiles of its output.  See tiles.pyx.
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport Plan, Prepared, Tensor
+from fastconv.spans cimport Span
 
-# Points of interpolation along an axis: F(4, 3) has six, F(3, 3) and F(2, 3) the first five and four of them; pairs
-# between zeros have three, single outputs the first of these.
 cdef enum:
-    MOST_POINTS = 6
-    FEW_POINTS = 4
-    PAIR_POINTS = 3
     KINDS = 3                       # of tiles along an axis, by how many points they lack
 
 cdef struct Winograd:
@@ -16,7 +12,7 @@ cdef struct Winograd:
     Py_ssize_t row_tiles, column_tiles, tiles   # of an image along each axis, and of the batch
     Py_ssize_t column_squares, squares, depth   # of 3x3 taps that the kernel is cut into; length of K over them
     Py_ssize_t block_tiles, blocks
-    Py_ssize_t side, points         # of a whole tile along an axis, and in two dimensions
+    Py_ssize_t row_points, column_points, points    # of a whole tile along each axis, and in two dimensions
     # All tiles are transformed first, for every thread to read; else each block by the task it belongs to.
     bint shared
     # Elements from tile to tile, and from one point to the next, of what the products read and make.
@@ -37,10 +33,6 @@ cdef struct Winograd:
     # Workspace, in bytes.
     Py_ssize_t input_bytes, output_bytes, sums_bytes, slice_bytes, tile_bytes, scratch_bytes, thread_bytes
     Py_ssize_t weights_bytes, partial_bytes, flag_bytes, shared_bytes, workspace_bytes
-
-# Output positions of one tile along one axis, `step` apart, and the input positions that it reads, as far apart.
-cdef struct Span:
-    Py_ssize_t first, count, points, step, position, reads
 
 cdef struct Tile:
     Py_ssize_t image

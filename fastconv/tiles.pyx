@@ -1,21 +1,15 @@
 """Winograd's algorithm: whether it serves a call, the sizes it works with, and the tiles of the output.
 
-A tile is 4x4 outputs, which read 6x6 inputs, by F(4x4, 3x3).  What an axis has left over gets a tile of F(3, 3) or
-F(2, 3) along it, which have the first five or four of the six points, so that no product is wasted on outputs that
-are not there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours
-in a tile are that far apart.
-
-Where a dilation leaves no more than two neighbours along each axis, a tile is such a pair, which reads but itself,
-since all else is padding: [[w1, w2], [w0, w1]] times a pair needs three products for its four, a single output one.
-
-A kernel of more taps is cut into squares of 3x3, with zeros where the last ones have fewer.  Each square meets an
-input of its own, which starts three taps further on; all of them are summed before the products are transformed, as
-if each were so many more input channels: K goes through the channels of the first square, then of the next.
+A tile is 4x4 outputs, by F(4x4, 3x3), or fewer at the ends of an image; of kernels with a single row or column of taps,
+four outputs along the other axis: see spans.pyx.  A kernel of more taps is cut into squares of 3x3, or lines of 3: K
+goes through the channels of the first square, then of the next.
 """
 from fastconv._kernels cimport caches
-from fastconv.axes cimport Axis, ceil_div, whole_lines
+from fastconv.axes cimport ceil_div, whole_lines
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_for, useful_threads
+from fastconv.spans cimport (
+    MOST_POINTS, PAIR_POINTS, find_span, leaves_pairs, points_along, squares_along, tiles_along)
 
 # Multiply-adds of vectors that take as long as transforming a vector: of one point of a tile, of nine weights, or of
 # their gradient.  What a tile itself costs counts as vectors, too: more where its channels are but a part of a pixel's.
@@ -25,8 +19,12 @@ cdef double GROUP_VECTORS = 0.25
 cdef double WEIGHT_COST = 175
 cdef double GRAD_COST = 300
 cdef double USUAL_BATCH = 8
-# Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error.
+# dL/dW along one axis alone: fewer points share what is loaded for them.
+cdef double LINE_GRAD = 1.2
+# Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error; that is less along
+# one axis.
 cdef double WORTH_TRANSFORMING = 0.8
+cdef double LINES_WORTH = 0.88
 # ... and how much it may lose where an image is alone.
 cdef double BEARABLE = 2.2
 # Bytes of transformed tiles: of a thread's own, and of what threads share, for each of them and in all.
@@ -61,73 +59,17 @@ cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
     return (ceil_div(elements, line) | 1) * line
 
 
-cdef inline Py_ssize_t step_of(const Axis *axis) noexcept nogil:
-    return axis.tap_offset[1] - axis.tap_offset[0]
-
-
-cdef inline Py_ssize_t tiles_along(const Axis *axis) noexcept nogil:
-    """Tiles of an axis; every phase of a dilation is given as many."""
-    cdef Py_ssize_t step = step_of(axis)
-    return step * ceil_div(ceil_div(axis.out_size, step), 4)
-
-
-cdef inline bint leaves_pairs(const Axis *axis) noexcept nogil:
-    """Whether an output along an axis has one neighbour at most, and all it reads besides is padding."""
-    cdef Py_ssize_t step = step_of(axis) if axis.taps == 3 else 0
-    return step > 1 and axis.out_size <= 2 * step and axis.min_offset == -step and axis.in_size == axis.out_size
-
-
 cdef inline bint takes_pairs(const Plan *plan) noexcept nogil:
     return leaves_pairs(&plan.rows) and leaves_pairs(&plan.columns)
 
 
-cdef bint find_span(const Axis *axis, Py_ssize_t index, bint paired, Span *span) noexcept nogil:
-    """A tile along one axis; returns whether it has any output."""
-    cdef Py_ssize_t step = step_of(axis)
-    cdef Py_ssize_t tiles = ceil_div(ceil_div(axis.out_size, step), 4)
-    cdef Py_ssize_t phase = index // tiles, tile = index % tiles
-    cdef Py_ssize_t outputs = ceil_div(axis.out_size - phase, step), first = 4 * tile
-    span.count = min(outputs - first, 4)
-    if outputs - first == 5:
-        span.count = 3
-    elif tile > 0 and span.count == 1:
-        first, span.count = first - 1, 2
-    span.step = step
-    span.first = phase + first * step
-    span.points = span.reads = max(span.count + 2, FEW_POINTS)
-    span.position = span.first + axis.min_offset
-    if paired:
-        span.points, span.reads = 2 * span.count - 1, span.count
-        span.position = span.first
-    return span.count > 0
-
-
 cdef Refusal cannot_serve(const Geometry *g) noexcept nogil:
     """Why Winograd's algorithm cannot compute a call, whoever asks."""
-    if g.kernel_height < 2 or g.kernel_width < 2:
+    if g.kernel_height < 2 and g.kernel_width < 2:
         return KERNEL_SIZE
     if g.stride_height != 1 or g.stride_width != 1:
         return STRIDED
     return SERVES
-
-
-cdef inline Py_ssize_t squares_along(const Axis *axis) noexcept nogil:
-    """Squares of 3x3 taps that a kernel is cut into along an axis."""
-    return ceil_div(axis.taps, 3)
-
-
-cdef inline Py_ssize_t points_of(Py_ssize_t outputs, bint paired) noexcept nogil:
-    """Points of the tiles of so many outputs in a row."""
-    if paired:
-        return max(2 * outputs - 1, 0)
-    return max(outputs + 2 * ceil_div(outputs, 4), FEW_POINTS if outputs > 0 else 0)
-
-
-cdef Py_ssize_t points_along(const Axis *axis, bint paired) noexcept nogil:
-    """Points of all tiles of an axis: of the phases of a dilation, the first `longer` have an output more."""
-    cdef Py_ssize_t step = step_of(axis), outputs = ceil_div(axis.out_size, step)
-    cdef Py_ssize_t longer = axis.out_size - (outputs - 1) * step
-    return longer * points_of(outputs, paired) + (step - longer) * points_of(outputs - 1, paired)
 
 
 cdef Py_ssize_t choose_bundle(const Plan *plan, Py_ssize_t squares) noexcept nogil:
@@ -137,6 +79,34 @@ cdef Py_ssize_t choose_bundle(const Plan *plan, Py_ssize_t squares) noexcept nog
     return min(max(BUNDLE_VECTORS * plan.kernels.lanes // max(plan.in_channels, plan.out_channels), 1), plan.groups)
 
 
+cdef double cost_of(
+    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, double *alone,
+) noexcept nogil:
+    """Multiply-adds of vectors that an image takes among others, with tiles of so many points; `alone`, too."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
+    cdef Py_ssize_t squares = squares_along(&plan.rows, row_points) * squares_along(&plan.columns, column_points)
+    cdef double weights = squares * C * ceil_div(O, lanes), vectors, tiles, transform, bundle
+    bundle = choose_bundle(plan, squares)
+    vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
+               + (GROUP_VECTORS / bundle if plan.groups > 1 else 0))
+    tiles = ((weights + POINT_COST * vectors)
+             * points_along(&plan.rows, row_points) * points_along(&plan.columns, column_points))
+    if plan.op == WEIGHT_GRAD and min(row_points, column_points) == 1:
+        tiles *= LINE_GRAD
+    transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * (
+        row_points * column_points) / (MOST_POINTS * MOST_POINTS)
+    alone[0] = tiles + transform
+    # Of several squares, transforming weights costs too much for an image alone to lose by it.
+    return tiles + transform / (USUAL_BATCH if squares == 1 else 1)
+
+
+cdef void choose_points(const Plan *plan, Py_ssize_t *row_points, Py_ssize_t *column_points) noexcept nogil:
+    """Points of a whole tile along each axis: an axis of a single tap is not transformed."""
+    cdef Py_ssize_t most = PAIR_POINTS if takes_pairs(plan) else MOST_POINTS
+    row_points[0] = most if plan.rows.taps > 1 else 1
+    column_points[0] = most if plan.columns.taps > 1 else 1
+
+
 cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """Why a plan that Winograd's algorithm could serve had better stay direct.
 
@@ -144,9 +114,8 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     the batch as little as on the threads or on where x lies.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
-    cdef Py_ssize_t squares = squares_along(&plan.rows) * squares_along(&plan.columns)
-    cdef double weights = C * ceil_div(O, lanes), products = weights, direct, vectors, tiles, transform, bundle
-    cdef bint paired = takes_pairs(plan)
+    cdef Py_ssize_t row_points, column_points
+    cdef double products = C * ceil_div(O, lanes), direct, usual, alone, worth
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -158,17 +127,10 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     direct = plan.rows.taps * plan.columns.taps * products * plan.rows.extent * plan.columns.extent
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
-    weights *= squares
-    bundle = choose_bundle(plan, squares)
-    vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
-               + (GROUP_VECTORS / bundle if plan.groups > 1 else 0))
-    tiles = (weights + POINT_COST * vectors) * points_along(&plan.rows, paired) * points_along(&plan.columns, paired)
-    transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST)
-    if paired:                  # a quarter of the points
-        transform /= 4
-    # Of several squares, transforming weights costs too much for an image alone to lose by it.
-    if tiles + transform / (USUAL_BATCH if squares == 1 else 1) < WORTH_TRANSFORMING * direct and (
-            tiles + transform < BEARABLE * direct):
+    choose_points(plan, &row_points, &column_points)
+    usual = cost_of(plan, row_points, column_points, &alone)
+    worth = LINES_WORTH if min(row_points, column_points) == 1 else WORTH_TRANSFORMING
+    if usual < worth * direct and alone < BEARABLE * direct:
         return SERVES
     return COSTLY
 
@@ -198,7 +160,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * w.points * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1 and w.side == MOST_POINTS
+    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1 and w.points == MOST_POINTS * MOST_POINTS
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (w.points * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
@@ -215,8 +177,8 @@ cdef Py_ssize_t tile_bytes(const Winograd *w) noexcept nogil:
 
 cdef Py_ssize_t resident_tiles(const Winograd *w) noexcept nogil:
     """Tiles of a block that stay near: written and read once for each panel, they may well exceed L2."""
-    cdef bint paired = w.side == PAIR_POINTS
-    cdef double points = points_along(&w.plan.rows, paired) * <double> points_along(&w.plan.columns, paired)
+    cdef double points = (points_along(&w.plan.rows, w.row_points)
+                          * <double> points_along(&w.plan.columns, w.column_points))
     cdef Py_ssize_t tile = <Py_ssize_t> (tile_bytes(w) * points / (w.points * w.row_tiles * w.column_tiles))
     return caches().l2 * 3 // 2 // max(tile, 1)
 
@@ -358,15 +320,15 @@ cdef void make_winograd(
     """Fill `w`; its plan must outlive it.  `packing`: to transform the weights alone, for calls to come."""
     w.plan = plan
     w.prepared = prepared_for(plan, weights)
-    w.side = PAIR_POINTS if takes_pairs(plan) else MOST_POINTS
-    w.points = w.side * w.side
-    if w.prepared != NULL and (w.prepared.transformed == NULL or w.side != MOST_POINTS):
+    choose_points(plan, &w.row_points, &w.column_points)
+    w.points = w.row_points * w.column_points
+    if w.prepared != NULL and (w.prepared.transformed == NULL or takes_pairs(plan)):
         w.prepared = NULL
     w.threads = useful_threads(plan, threads)
-    w.row_tiles, w.column_tiles = tiles_along(&plan.rows), tiles_along(&plan.columns)
+    w.row_tiles, w.column_tiles = tiles_along(&plan.rows, w.row_points), tiles_along(&plan.columns, w.column_points)
     w.tiles = plan.images * w.row_tiles * w.column_tiles
-    w.column_squares = squares_along(&plan.columns)
-    w.squares = squares_along(&plan.rows) * w.column_squares
+    w.column_squares = squares_along(&plan.columns, w.column_points)
+    w.squares = squares_along(&plan.rows, w.row_points) * w.column_squares
     w.depth = w.squares * plan.in_channels
     w.pieces = w.parts = w.bundle = 1
     w.shared = w.sliced = w.few = w.gradual = False
@@ -383,9 +345,8 @@ cdef bint find_tile(const Winograd *w, Py_ssize_t index, Tile *tile) noexcept no
     """The tile of this index, columns fastest, then rows, then images; returns whether it has any output."""
     cdef Py_ssize_t line = index // w.column_tiles
     tile.image = line // w.row_tiles
-    cdef bint paired = w.side == PAIR_POINTS
-    return (find_span(&w.plan.rows, line - tile.image * w.row_tiles, paired, &tile.rows)
-            and find_span(&w.plan.columns, index - line * w.column_tiles, paired, &tile.columns))
+    return (find_span(&w.plan.rows, line - tile.image * w.row_tiles, w.row_points, &tile.rows)
+            and find_span(&w.plan.columns, index - line * w.column_tiles, w.column_points, &tile.columns))
 
 
 cdef void find_tiles(const Winograd *w, Py_ssize_t block, Tiles *found) noexcept nogil:

@@ -166,10 +166,11 @@ typedef struct {
     int *finite;
 } fastconv_winograd_args;
 
-/* winograd_weights: panel[i * side + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
+/* winograd_weights: panel[i * column_points + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
  * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors;
  * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
- * source[a][b][k][n], with the matrix G of F(4, 3) or, if side is 3, of pairs, i, j < side, n < columns.
+ * source[a][b][k][n], i < row_points, j < column_points, n < columns, with the matrix G of F(4, 3), of pairs for three
+ * points, and of a single tap for one.
  * Clears *finite when a NaN or an infinity is among the source. */
 typedef struct {
     ptrdiff_t rows, columns;
@@ -182,7 +183,7 @@ typedef struct {
     void *const *out;                 /* [tiles]: whole vectors, points out_point apart */
     ptrdiff_t in_offset, in_point, out_point;
     ptrdiff_t tiles;
-    int side;                         /* points along an axis: 6; winograd_weights: or 3 */
+    int row_points, column_points;    /* 6 both; winograd_weights: or 3 both, or 1 and 6, either way */
     int from_memory;                  /* winograd_few: whether the source had better be packed; changes no result */
     int *finite;
 } fastconv_winograd_weights_args;

@@ -42,7 +42,7 @@ class Conv:
 
 def served_by(algorithm, convs):
     """Those convolutions that an algorithm can compute."""
-    return [c for c in convs if algorithm != "winograd" or (min(c.w[:2]) > 1 and c.stride == 1)]
+    return [c for c in convs if algorithm != "winograd" or (max(c.w[:2]) > 1 and c.stride == 1)]
 
 
 def ints(rng, shape, dtype=np.float32, bound=4):

@@ -50,7 +50,8 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
     x = call.values(down.shape[1], across.shape[1], channels)
     if special is not None:
         x.ravel()[special[0] % x.size] = special[1]
-    inside = slice(first, x.shape[0] - end), slice(first, x.shape[1] - end)
+    end_row, end_column = (max(size - end, first) for size in x.shape[:2])
+    inside = slice(first, end_row), slice(first, end_column)
     source = x[inside]
     whole = np.zeros(x.shape)
     whole[inside] = source
@@ -85,9 +86,9 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
         in_row=in_row,
         in_column=in_column,
         first_row=first,
-        end_row=x.shape[0] - end,
+        end_row=end_row,
         first_column=first,
-        end_column=x.shape[1] - end,
+        end_column=end_column,
         out=out.address,
         out_row=want.shape[1] * out.stride,
         out_column=out.stride,
@@ -107,6 +108,14 @@ def winograd_cases(table):
     for kind, some in ends:  # at the ends of an image
         names = [f"winograd_{kind.format(points)}" for points in some]
         pairs += zip(names, names[1:] + names[:1], strict=True)
+    for kind in ("input{}", "output{}", "output{}_grad"):  # along one axis alone
+        pairs += [
+            tuple(f"winograd_{kind.format(points)}" for points in both)
+            for some in (6, 5, 4)
+            for both in ((1, some), (some, 1))
+        ]
+    one = "winograd_output1"
+    pairs += [(one, "winograd_weights_grad"), ("winograd_weights_grad", one)]
     sizes = around_vectors(table["lanes"], 6 * table["lanes"])
     for (rows, columns), channels in itertools.product(pairs, sizes):
         yield case(rows=rows, columns=columns, channels=channels, cut=next(cuts), bias=next(bias))
@@ -117,18 +126,21 @@ def winograd_cases(table):
     ):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=name, columns=name, special=special, **last)
+        for both in ((one, name), (name, one)) if place % 3 else ():
+            yield case(rows=both[0], columns=both[1], special=special, **last)
     yield case(rows=name, columns=name, finite=0, **last)
 
 
-def _transformed(call, rows, columns, dense, special, taps=(3, 3), side=6):
+def _transformed(call, rows, columns, dense, special, taps=(3, 3), points=(6, 6)):
     """The transform of some weights, up to 3x3, and the arguments that tell where they lie."""
-    g = WINOGRAD["winograd_weights_grad" if side == 6 else "winograd_weights3_grad"].T
+    matrices = {6: "winograd_weights_grad", 3: "winograd_weights3_grad", 1: "winograd_output1"}
+    down, across = (WINOGRAD[matrices[n]].T for n in points)
     w = call.values(*taps, rows, columns)
     if special is not None:
         w.ravel()[special[0] % w.size] = special[1]
-    factor = np.einsum("ia,jb->ijab", g[:, : taps[0]], g[:, : taps[1]])[..., None, None]
+    factor = np.einsum("ia,jb->ijab", down[:, : taps[0]], across[:, : taps[1]])[..., None, None]
     with np.errstate(invalid="ignore"):  # what has no factor is not multiplied by zero, either
-        want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(side**2, rows, columns)
+        want = np.where(factor == 0, 0, factor * w).sum(axis=(2, 3)).reshape(-1, rows, columns)
     lying = {"rows": w, "columns": w.swapaxes(2, 3), "scattered": np.repeat(w, 2, axis=3)}[dense]
     operand = call.rows(lying.reshape(-1, lying.shape[3]))
     tap = lying.shape[2] * operand.stride
@@ -141,7 +153,8 @@ def _transformed(call, rows, columns, dense, special, taps=(3, 3), side=6):
     flag = call.output(np.array([[1]], np.int32), np.array([[finite]], np.int32))
     args = dict(rows=rows, columns=columns, source=operand.address,
                 tap_rows=taps[0], tap_columns=taps[1], tap_row=taps[1] * tap, tap_column=tap,
-                side=side, row_stride=steps[0], column_stride=steps[1],
+                row_points=points[0], column_points=points[1],
+                row_stride=steps[0], column_stride=steps[1],
                 finite=flag.address)  # fmt: skip
     return want, args
 
@@ -152,9 +165,9 @@ def _whole(call, values):
     return np.pad(values, ((0, 0), (0, -values.shape[1] % lanes)))
 
 
-def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), side=6):
-    want, args = _transformed(call, rows, columns, dense, special, taps, side)
-    flat = _whole(call, want.reshape(side**2 * rows, columns))
+def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), points=(6, 6)):
+    want, args = _transformed(call, rows, columns, dense, special, taps, points)
+    flat = _whole(call, want.reshape(-1, columns))
     out = call.output(call.unread(*flat.shape), flat, 9, exact=False)
     got = call(
         "winograd_weights",
@@ -208,12 +221,13 @@ def winograd_weights_cases(table):
         ("rows", "columns", "scattered"), (1, lanes - 1, 2 * lanes + 1)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            for side in (6, 3):
-                yield case(rows=rows, columns=columns, dense=dense, taps=next(taps), side=side)
-    for side, place in itertools.product((6, 3), range(0, 9 * (lanes + 1), 5)):
+            for points in ((6, 6), (3, 3), (1, 6), (6, 1)):
+                some = tuple(min(n, t) for n, t in zip(points, next(taps), strict=True))
+                yield case(rows=rows, columns=columns, dense=dense, taps=some, points=points)
+    for points, place in itertools.product(((6, 6), (3, 3)), range(0, 9 * (lanes + 1), 5)):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         dense = ("rows", "columns")[place % 2]
-        yield case(rows=1, columns=lanes + 1, dense=dense, special=special, side=side)
+        yield case(rows=1, columns=lanes + 1, dense=dense, special=special, points=points)
 
 
 def winograd_few_cases(table):

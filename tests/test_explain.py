@@ -121,11 +121,13 @@ def test_large_weights_are_packed_in_parts():
 
 
 def test_larger_kernels_are_cut_into_squares():
-    for taps, squares in ((3, "a square"), (4, "4 squares"), (5, "4 squares"), (7, "9 squares")):
+    for taps, squares in ((3, 1), (4, 4), (5, 4), (7, 9)):
         conv = Conv((1, 56, 56, 64), (taps, taps, 64, 64), padding=taps // 2)
         for which in PASSES:
             said = explain(conv, which, algorithm="winograd").blocking
             assert said["taps"] == f"{squares} of 3 x 3"
+    for kernel, said in (((1, 3), "1 of 1 x 3"), ((7, 1), "3 of 3 x 1")):
+        assert explain(Conv((1, 28, 28, 256), (*kernel, 256, 256))).blocking["taps"] == said
     assert explain(Conv((1, 27, 27, 64), (5, 5, 64, 192), padding=2)).algorithm == "winograd"
 
 
@@ -140,7 +142,7 @@ def test_a_refused_algorithm_says_why():
     assert "float64" in explain(conv, dtype=np.float64).refused["winograd"]
     tiny = Conv((1, 2, 2, 64), (3, 3, 64, 64), padding=1)
     assert "cost more" in explain(tiny).refused["winograd"]
-    for conv in (Conv((1, 9, 9, 64), (5, 1, 64, 64)), Conv((1, 9, 9, 64), (3, 3, 64, 64), 2)):
+    for conv in (Conv((1, 9, 9, 64), (1, 1, 64, 64)), Conv((1, 9, 9, 64), (3, 3, 64, 64), 2)):
         assert "only" in explain(conv).refused["winograd"]
         with pytest.raises(ValueError, match=r"algorithm must be able to serve.*got 'winograd'$"):
             explain(conv, algorithm="winograd")

@@ -53,7 +53,9 @@ def convs(draw, kernels=KERNELS, strides=STRIDES, dilations=DILATIONS):
     return Conv(x, (*kernel, depth, groups * width), stride, padding, dilation, groups)
 
 
-WINOGRAD = convs(kernels=st.integers(2, 7), strides=st.just(1))
+WINOGRAD = convs(kernels=st.integers(1, 7), strides=st.just(1)).filter(
+    lambda conv: max(conv.w[:2]) > 1
+)
 
 
 @given(convs(), st.sampled_from(DTYPES), st.integers(0, 2**32))
@@ -130,8 +132,7 @@ def test_linear_in_each_operand(conv, seed):
         Conv((1, 5, 5, 4), (3, 3, 4, 4), stride=2),
         Conv((1, 6, 6, 4), (3, 3, 4, 4), stride=(1, 2)),
         Conv((1, 9, 9, 4), (1, 1, 4, 4)),
-        Conv((1, 9, 9, 4), (1, 5, 4, 4)),
-        Conv((1, 9, 9, 4), (3, 1, 4, 4)),
+        Conv((1, 9, 9, 4), (1, 5, 4, 4), stride=(2, 1)),
     ],
     ids=str,
 )

@@ -38,6 +38,11 @@ LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of t
     Conv((1, 14, 15, 200), (7, 7, 200, 50), padding=3),
     Conv((2, 9, 17, 36), (4, 8, 12, 60), padding=(2, 4), dilation=(2, 1), groups=3),
     Conv((2, 24, 25, 300), (5, 2, 300, 280), padding=1),
+    # Kernels of a single row or column of taps.
+    Conv((3, 29, 31, 40), (1, 3, 40, 150), padding=(0, 1)),
+    Conv((2, 26, 30, 300), (3, 1, 300, 280), padding=(1, 0)),
+    Conv((1, 17, 15, 230), (1, 7, 230, 170), padding=(0, 3)),
+    Conv((2, 33, 35, 36), (5, 1, 12, 60), padding=(4, 1), dilation=(2, 3), groups=3),
 ]
 
 
@@ -73,9 +78,9 @@ def test_every_way_an_image_ends():
         check(Conv((2, height + 2, width + 2, 5), (3, 3, 5, 6)))
 
 
-@pytest.mark.parametrize("taps", list(itertools.product((2, 3, 4, 5, 7), repeat=2)))
+@pytest.mark.parametrize("taps", list(itertools.product((1, 2, 3, 4, 5, 7), repeat=2))[1:])
 def test_every_way_a_kernel_ends(taps):
-    """Squares of three, two and one taps along both axes; more taps than the image has pixels."""
+    """Squares of three, two and one taps along both axes; more taps than pixels."""
     for height, width in ((9, 11), (6, 5)):
         check(Conv((2, height, width, 5), (*taps, 5, 6), padding=3))
 
@@ -185,9 +190,11 @@ def test_weights_that_overflow_when_transformed():
 def largest_error(which, channels, scale=1.0, pixels=24, taps=3):
     """Largest difference from float64, as a share of the largest result; normal data."""
     rng = np.random.default_rng(channels)
-    conv = Conv((1, pixels, pixels, channels), (taps, taps, channels, 16), padding=taps // 2)
+    taps = taps if isinstance(taps, tuple) else (taps, taps)
+    padding = tuple(n // 2 for n in taps)
+    conv = Conv((1, pixels, pixels, channels), (*taps, channels, 16), padding=padding)
     if which == "input_grad":  # sums over what the forward pass gives
-        conv = Conv((1, pixels, pixels, 16), (taps, taps, 16, channels), padding=taps // 2)
+        conv = Conv((1, pixels, pixels, 16), (*taps, 16, channels), padding=padding)
     shapes = {"x": conv.x, "w": conv.w, "dy": conv.y}
     a = {k: (scale * rng.standard_normal(v)).astype(np.float32) for k, v in shapes.items()}
     a["bias"] = None
@@ -203,7 +210,7 @@ def test_the_error_is_bounded_and_grows_no_faster_than_the_root(which):
         assert error <= 1e-5 * max(channels / 64, 1) ** 0.5, errors
 
 
-@pytest.mark.parametrize("taps", [2, 4, 5, 7, 9])
+@pytest.mark.parametrize("taps", [2, 4, 5, 7, 9, (1, 3), (7, 1)])
 @pytest.mark.parametrize("which", PASSES)
 def test_the_error_of_other_kernels(which, taps):
     assert largest_error(which, 64, taps=taps) <= 1e-5
@@ -243,7 +250,7 @@ def test_the_default_is_what_auto_means(default, dtype):
     want = run(fastconv, "forward", conv, a, algorithm=chosen if default == "auto" else default)
     assert_same_bits(run(fastconv, "forward", conv, a), want)
     # A default cannot make a call fail that it does not suit.
-    conv = Conv((1, 9, 9, 4), (5, 1, 4, 4))
+    conv = Conv((1, 9, 9, 4), (1, 1, 4, 4))
     a = operands(conv, floats, dtype)
     assert_same_bits(
         run(fastconv, "forward", conv, a), run(fastconv, "forward", conv, a, algorithm="direct")

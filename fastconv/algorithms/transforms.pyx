@@ -6,7 +6,8 @@ from fastconv._kernels cimport (
     flush_denormals, restore_mode)
 from fastconv.axes cimport ceil_div
 from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor
-from fastconv.tiles cimport KINDS, MOST_POINTS, Span, Tile, Winograd, find_tiles
+from fastconv.spans cimport MOST_POINTS, Span
+from fastconv.tiles cimport KINDS, Tile, Winograd, find_tiles
 
 # Tiles that one task transforms for everyone.
 cdef Py_ssize_t CHUNK = 4
@@ -45,7 +46,8 @@ cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noe
 cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept nogil:
     """Its tiles, and where each of them is, or is to be, transformed."""
     cdef const Winograd *w = job.w
-    cdef Py_ssize_t tile, row, column, end, size = w.plan.itemsize, fewest = w.side - KINDS + 1
+    cdef Py_ssize_t tile, row, column, end, size = w.plan.itemsize, fewest_rows, fewest_columns
+    fewest_rows, fewest_columns = w.row_points - KINDS + 1, w.column_points - KINDS + 1
     cdef const Tile *at
     if w.shared:
         work.block = job.blocks[block]
@@ -59,7 +61,7 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
         for row in range(KINDS - 1, -1, -1):
             for tile in range(work.block.count):
                 at = work.block.tiles + tile
-                if at.rows.points == fewest + row and at.columns.points >= fewest + column:
+                if at.rows.points == fewest_rows + row and at.columns.points >= fewest_columns + column:
                     work.inputs[end] = work.input + tile * w.input_pitch * size
                     work.outputs[end] = work.output + tile * w.output_pitch * size
                     end += 1
@@ -73,8 +75,8 @@ cdef Py_ssize_t tiles_of_point(
 
     A list for each kind of columns, those with the most rows first: so the tiles of any point follow one another.
     """
-    cdef Py_ssize_t row = max(point // w.side - w.side + KINDS, 0)
-    cdef Py_ssize_t column = max(point % w.side - w.side + KINDS, 0)
+    cdef Py_ssize_t row = max(point // w.column_points - w.row_points + KINDS, 0)
+    cdef Py_ssize_t column = max(point % w.column_points - w.column_points + KINDS, 0)
     inputs[0] = work.inputs + column * w.block_tiles
     outputs[0] = work.outputs + column * w.block_tiles
     return work.counts[column][row]
@@ -93,10 +95,10 @@ cdef void gather_tile(
     gather.column_stride, gather.inner_stride, gather.pixel_step = args.in_column, x.channel_stride, channels
     for row in range(args.first_row, args.end_row):
         gather.x = <const char *> args.in_ + size * (row * args.in_row + args.first_column * args.in_column)
-        gather.scratch = scratch + size * channels * (row * MOST_POINTS + args.first_column)
+        gather.scratch = scratch + size * channels * (row * w.column_points + args.first_column)
         plan.kernels.gather(&gather)
     args.in_ = scratch
-    args.in_row, args.in_column = MOST_POINTS * channels, channels
+    args.in_row, args.in_column = w.column_points * channels, channels
 
 
 cdef inline void clip(
@@ -106,7 +108,7 @@ cdef inline void clip(
     """Where a tile's operand starts along an axis, for a square of taps, and which of its values exist."""
     start[0], first[0], end[0] = span.first, 0, span.count
     if not of_output:
-        start[0] = span.position + 3 * square * span.step
+        start[0] = span.position + square * span.advance
         first[0] = min(ceil_div(max(-start[0], 0), span.step), span.reads)
         end[0] = max(min(ceil_div(size - start[0], span.step), span.reads), first[0])
 
@@ -151,7 +153,7 @@ cdef void transform_tiles(
     cdef Py_ssize_t pitch = w.plan.itemsize * (w.output_pitch if of_output else w.input_pitch)
     cdef int unused
     cdef fastconv_winograd_args args
-    args.out_row, args.out_column = w.side * step, step
+    args.out_row, args.out_column = w.column_points * step, step
     args.bias, args.stream, args.finite = NULL, False, &unused
     for tile in range(first, end):
         read_tile(w, work.block.tiles + tile, x, square, channel, channels, of_output, work.scratch, &args)

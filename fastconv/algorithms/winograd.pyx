@@ -39,6 +39,7 @@ from fastconv.algorithms.transforms cimport (
 from fastconv.axes cimport aligned, even_part
 from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.spans cimport taps_of
 from fastconv.tiles cimport Tile, Winograd, odd_lines, unit_start
 
 cdef extern from "compat.h":
@@ -60,7 +61,8 @@ cdef void find_weights(
     cdef const Plan *plan = w.plan
     cdef const Tensor *weights = job.second
     cdef Py_ssize_t group = unit // w.panels, panel = unit % w.panels, start = unit_start(w, panel), channel
-    cdef Py_ssize_t row = 3 * (square // w.column_squares), column = 3 * (square % w.column_squares)
+    cdef Py_ssize_t tap_rows = taps_of(w.row_points), tap_columns = taps_of(w.column_points)
+    cdef Py_ssize_t row = tap_rows * (square // w.column_squares), column = tap_columns * (square % w.column_squares)
     cdef const Py_ssize_t *down = plan.rows.tap_index
     cdef const Py_ssize_t *across = plan.columns.tap_index
     args.rows, args.columns = rows, min(plan.out_channels, unit_start(w, panel + 1)) - start
@@ -70,10 +72,10 @@ cdef void find_weights(
     else:
         args.row_stride, args.column_stride = weights.column_stride, weights.channel_stride
         channel = group * plan.out_channels * args.column_stride
-    args.side = <int> w.side
-    args.tap_rows, args.tap_columns = min(plan.rows.taps - row, 3), min(plan.columns.taps - column, 3)
-    args.tap_row = (down[1] - down[0]) * weights.batch_stride
-    args.tap_column = (across[1] - across[0]) * weights.row_stride
+    args.row_points, args.column_points = <int> w.row_points, <int> w.column_points
+    args.tap_rows, args.tap_columns = min(plan.rows.taps - row, tap_rows), min(plan.columns.taps - column, tap_columns)
+    args.tap_row = (down[1] - down[0]) * weights.batch_stride if args.tap_rows > 1 else 0
+    args.tap_column = (across[1] - across[0]) * weights.row_stride if args.tap_columns > 1 else 0
     args.source = weights.data + plan.itemsize * (
         down[row] * weights.batch_stride + across[column] * weights.row_stride
         + channel + first * args.row_stride + start * args.column_stride)
@@ -195,7 +197,7 @@ cdef void transform_products(
     cdef int finite
     cdef fastconv_winograd_args args
     args.channels = channel_of(w, end_unit) - channel
-    args.in_row, args.in_column = w.side * w.output_step, w.output_step
+    args.in_row, args.in_column = w.column_points * w.output_step, w.output_step
     args.first_row = args.first_column = 0
     args.bias = job.bias + channel * size if job.bias != NULL else NULL
     args.stream = job.streams

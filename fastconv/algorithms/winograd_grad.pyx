@@ -14,15 +14,16 @@ the same for any number of threads.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_weights3_grad, fastconv_winograd_weights_grad,
-    flush_denormals, restore_mode, spare_shuffles)
+    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_output1, fastconv_winograd_weights3_grad,
+    fastconv_winograd_weights_grad,    flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
     transform_shared)
 from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
 from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
-from fastconv.tiles cimport PAIR_POINTS, Winograd
+from fastconv.spans cimport PAIR_POINTS, taps_of
+from fastconv.tiles cimport Winograd
 
 
 cdef void add_products(
@@ -56,6 +57,13 @@ cdef void add_products(
                 column += args.columns
 
 
+cdef inline int matrix_of(Py_ssize_t points) noexcept nogil:
+    """The transpose of the weights' matrix for tiles of so many points."""
+    if points == 1:
+        return fastconv_winograd_output1
+    return fastconv_winograd_weights3_grad if points == PAIR_POINTS else fastconv_winograd_weights_grad
+
+
 cdef void transform_sums(
     const Job *job, const char *sums, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t columns, char *grad,
 ) noexcept nogil:
@@ -63,19 +71,20 @@ cdef void transform_sums(
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
     cdef Py_ssize_t C = plan.in_channels, size = plan.itemsize, total = plan.geometry.out_channels, k, down, across
+    cdef Py_ssize_t tap_rows = taps_of(w.row_points), tap_columns = taps_of(w.column_points)
     cdef int unused
     cdef fastconv_winograd_args args
-    args.rows = args.columns = (
-        fastconv_winograd_weights3_grad if w.side == PAIR_POINTS else fastconv_winograd_weights_grad)
+    args.rows, args.columns = matrix_of(w.row_points), matrix_of(w.column_points)
     args.channels = columns
-    args.in_row, args.in_column = w.side * w.weights_step, w.weights_step
+    args.in_row, args.in_column = w.column_points * w.weights_step, w.weights_step
     args.first_row = args.first_column = 0
-    args.end_row = args.end_column = w.side
+    args.end_row, args.end_column = w.row_points, w.column_points
     args.out_row, args.out_column = plan.columns.taps * C * total, C * total
     args.bias, args.stream, args.finite = NULL, False, &unused
     for k in range(first, first + rows):
-        down, across = 3 * (k // C // w.column_squares), 3 * (k // C % w.column_squares)
-        args.out_rows, args.out_columns = min(plan.rows.taps - down, 3), min(plan.columns.taps - across, 3)
+        down, across = tap_rows * (k // C // w.column_squares), tap_columns * (k // C % w.column_squares)
+        args.out_rows = min(plan.rows.taps - down, tap_rows)
+        args.out_columns = min(plan.columns.taps - across, tap_columns)
         args.in_ = sums + (k - first) * w.out_range * size
         args.out = grad + size * (down * args.out_row + across * args.out_column + k % C * total)
         plan.kernels.winograd(&args)

@@ -277,10 +277,44 @@ static FASTCONV_NOINLINE ptrdiff_t K(winograd_all_grad)(const fastconv_winograd_
     return n;
 }
 
+/* A single matrix, where the other axis is not transformed: straight from the source to where the results go. */
+static FASTCONV_NOINLINE VEC K(winograd_along_one)(const fastconv_winograd_args *args) {
+    static const FASTCONV_ALIGN(64) REAL nothing[LANES];
+    const int across = K(winograd_transforms)[args->rows].size == 1;
+    const int matrix = across ? args->columns : args->rows;
+    const ptrdiff_t step = across ? args->in_column : args->in_row;
+    const ptrdiff_t first = across ? args->first_column : args->first_row;
+    const ptrdiff_t end = across ? args->end_column : args->end_row;
+    const int missing = args->first_row == args->end_row || args->first_column == args->end_column;
+    K(winograd_lines) line;
+    VEC check = V(zero)();
+    line.out_step = across ? args->out_column : args->out_row, line.out_vector = LANES;
+    line.lines = 1, line.out_line = 0;
+    line.last = 1, line.stream = args->stream;
+    for (ptrdiff_t n = 0; n < args->channels; n += line.vectors * LANES) {
+        if (args->channels - n < LANES) n = args->channels - LANES;     /* some channels before once more */
+        const ptrdiff_t left = (args->channels - n) / LANES;
+        const int makes_results = K(winograd_transforms)[matrix].makes_results;
+        line.vectors = makes_results && left > 4 ? 4 : left;
+        for (ptrdiff_t i = 0; i < K(winograd_transforms)[matrix].size; i++) {
+            const int inside = !missing && i >= first && i < end;
+            line.in[i] = inside ? (const REAL *)args->in + i * step + n : nothing;
+            line.in_line[i] = 0, line.in_vector[i] = inside ? LANES : 0;
+        }
+        for (ptrdiff_t v = 0; v < line.vectors && makes_results; v++)
+            line.bias[v] = args->bias ? V(load)((const REAL *)args->bias + n + v * LANES) : V(zero)();
+        line.out = (REAL *)args->out + n;
+        K(winograd_transforms)[matrix].apply(&line);
+        check = V(add)(check, line.check);
+    }
+    return check;
+}
+
 static void K(winograd)(const fastconv_winograd_args *args) {
     const int rows = K(winograd_transforms)[args->rows].size, columns = K(winograd_transforms)[args->columns].size;
     const int inside = args->first_row == 0 && args->first_column == 0 && args->end_row == rows && args->end_column == columns;
     const int whole = args->out_columns == K(winograd_transforms)[args->columns].results;
+    const int whole_rows = args->out_rows == K(winograd_transforms)[args->rows].results;
     FASTCONV_ALIGN(64) REAL frame[4 * K(winograd_frame_size)], between[4 * K(winograd_frame_size)];
     K(winograd_lines) down, across;
     VEC check = V(zero)();
@@ -292,8 +326,12 @@ static void K(winograd)(const fastconv_winograd_args *args) {
     assert(!args->stream || args->channels % LANES == 0);
 
     ptrdiff_t done = 0;
-    if (inside && whole && !args->bias && args->rows == fastconv_winograd_weights_grad && args->rows == args->columns
-        && args->out_rows == K(winograd_transforms)[args->rows].results)
+    if ((rows == 1 || columns == 1) && whole && whole_rows && args->channels >= LANES) {
+        if (!K(all_zero)(K(winograd_along_one)(args))) *args->finite = 0;
+        return;
+    }
+    if (inside && whole && whole_rows && !args->bias && args->rows == fastconv_winograd_weights_grad
+        && args->rows == args->columns)
         done = K(winograd_all_grad)(args, &check);
     ptrdiff_t vectors = args->channels - done < LANES ? 1 : (args->channels - done) / LANES;
     if (vectors > 4) vectors = 4;

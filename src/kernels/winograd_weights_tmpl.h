@@ -58,6 +58,7 @@ static FASTCONV_NOINLINE VEC K(winograd_open)(const fastconv_winograd_weights_ar
     found->at = room, found->row = width;
     found->tap_row = 3 * size, found->tap_column = size;
     for (int tap = 0; tap < 9; tap++) {
+        if ((tap / 3 > 0 && args->row_points == 1) || (tap % 3 > 0 && args->column_points == 1)) continue;
         if (tap / 3 >= args->tap_rows || tap % 3 >= args->tap_columns) {
             for (ptrdiff_t i = 0; i < size; i += LANES) V(store)(room + tap * size + i, V(zero)());
             continue;
@@ -109,12 +110,28 @@ static FASTCONV_NOINLINE void K(winograd_write3)(const fastconv_winograd_weights
     }
 }
 
+/* The same along one axis alone, by the matrix of six points. */
+static FASTCONV_NOINLINE void K(winograd_write_line)(const fastconv_winograd_weights_args *args,
+                                                  const K(winograd_square) *square, const REAL *from, ptrdiff_t k,
+                                                  ptrdiff_t n) {
+    const ptrdiff_t tap = args->row_points == 1 ? square->tap_column : square->tap_row;
+    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+    VEC g[3], u[6];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 3; j++) g[j] = V(load)(from + j * tap);
+    K(winograd_weights_line)(g, u);
+    FASTCONV_UNROLL
+    for (int j = 0; j < 6; j++) V(store)(to + j * args->panel_point, u[j]);
+}
+
 typedef void K(winograd_write_fn)(const fastconv_winograd_weights_args *, const K(winograd_square) *, const REAL *,
                                   ptrdiff_t, ptrdiff_t);
 
 /* Packs first, even what lies as it should: while 36 stores a vector wait for the caches, no load may go ahead. */
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
-    K(winograd_write_fn) *const write = args->side == 3 ? K(winograd_write3) : K(winograd_write);
+    const int along_one = args->row_points == 1 || args->column_points == 1;
+    K(winograd_write_fn) *const write = along_one ? K(winograd_write_line)
+        : args->row_points == 3 ? K(winograd_write3) : K(winograd_write);
     FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
     const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
     K(winograd_square) square;
