@@ -66,7 +66,6 @@ COLD_MODULES = {
         "functional",
         "geometry",
         "packing",
-        "spans",
         "threads",
         "tiles",
     )

@@ -1,7 +1,7 @@
 """Winograd's algorithm: whether it serves a call, the sizes it works with, and the tiles of the output.
 
 A tile is 4x4 outputs, by F(4x4, 3x3), or fewer at the ends of an image; of kernels with a single row or column of taps,
-four outputs along the other axis: see spans.pyx.  A kernel of more taps is cut into squares of 3x3, or lines of 3: K
+four outputs along the other axis: see spans.pxd.  A kernel of more taps is cut into squares of 3x3, or lines of 3: K
 goes through the channels of the first square, then of the next.
 """
 from fastconv._kernels cimport caches

@@ -70,7 +70,7 @@ def test_a_python_without_a_gil_does_not_switch_it_on():
 def test_every_compiled_module_has_a_stub_or_is_internal():
     """Python code imports only from modules whose types are written down."""
     package = Path(fastconv.__file__).parent
-    internal = {"arrays", "axes", "blocks", "engine", "kernel_choice", "plan", "spans", "tiles"}
+    internal = {"arrays", "axes", "blocks", "engine", "kernel_choice", "plan", "tiles"}
     compiled = {path.name.partition(".")[0] for path in package.glob("*.pyx")}
     stubs = {path.stem for path in package.glob("*.pyi")}
     assert compiled - internal <= stubs
