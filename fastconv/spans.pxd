@@ -2,8 +2,8 @@
 #
 # By F(4, 3), a tile is four outputs, which read six inputs.  What an axis has left over gets a tile of F(3, 3) or
 # F(2, 3), which have the first five or four of the six points, so that no product is wasted on outputs that are not
-# there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours in a tile
-# are that far apart.
+# there; a single one is taken together with the four before it, as three and two.  With a dilation, neighbours in a
+# tile are that far apart.
 #
 # Where a dilation leaves no more than two neighbours along each axis, a tile is such a pair, which reads but itself,
 # since all else is padding: [[w1, w2], [w0, w1]] times a pair needs three products for its four, a single output one.

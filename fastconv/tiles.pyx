@@ -148,14 +148,15 @@ cdef Py_ssize_t unit_start(const Winograd *w, Py_ssize_t panel) noexcept nogil:
 cdef void share_tiles(Winograd *w) noexcept nogil:
     """Forward and dL/dx: every thread takes panels, transforms their weights, and uses them for all tiles."""
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t size = plan.itemsize
+    cdef Py_ssize_t size = plan.itemsize, shares
     w.input_pitch = odd_lines(plan, w.depth * plan.groups)
     w.shared = (w.tiles < plan.out_channels
                 and <double> w.points * w.tiles * w.input_pitch * size <= most_shared(w))
     if not w.shared:
         return
     if w.prepared == NULL:
-        w.panels = max(w.panels, choose_shares(plan.groups, plan.vectors, w.threads))
+        shares = choose_shares(plan.groups, plan.vectors, w.threads)
+        w.panels = min(ceil_div(w.panels, shares) * shares, plan.vectors)
         w.panel = ceil_div(plan.vectors, w.panels) * plan.kernels.lanes
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * w.points * w.panel * size)),

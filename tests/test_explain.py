@@ -120,6 +120,14 @@ def test_large_weights_are_packed_in_parts():
     assert few_pixels.blocking["weights"].startswith("read in place")
 
 
+def test_every_thread_has_as_many_panels_of_few_tiles():
+    for kernel in ((7, 1), (1, 3), (3, 3)):
+        conv = Conv((1, 8, 8, 160), (*kernel, 160, 192), padding=tuple(n // 2 for n in kernel))
+        with fastconv.num_threads(2):
+            said = explain(conv, algorithm="winograd").blocking["tasks"]
+        assert int(said.split()[0]) % (2 if has_openmp() else 1) == 0
+
+
 def test_larger_kernels_are_cut_into_squares():
     for taps, squares in ((3, 1), (4, 4), (5, 4), (7, 9)):
         conv = Conv((1, 56, 56, 64), (taps, taps, 64, 64), padding=taps // 2)
