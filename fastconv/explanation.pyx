@@ -95,13 +95,14 @@ cdef str kernel_of(const Plan *plan):
         if plan.shared > 0:
             kind = "down columns of tiles, each input channel beside all filters"
         return kind + (f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
+    together = ", all kernel rows together" if plan.op == WEIGHT_GRAD and plan.joined else ""
     if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):
-        return "register tile, vectors along the input channels"
+        return "register tile, vectors along the input channels" + together
     if plan.few_pixels:
         return "weights row by row, a few pixels at a time"
     tile = plan.kernels.grad_rows if plan.op == WEIGHT_GRAD else plan.kernels.conv_rows
-    return (f"register tile of {tile} rows by {plan.panel // plan.kernels.lanes} vectors of {plan.kernels.lanes}"
-            + (", all kernel rows together" if plan.op == WEIGHT_GRAD and plan.joined else ""))
+    vectors = plan.panel // plan.kernels.lanes
+    return f"register tile of {tile} rows by {vectors} vectors of {plan.kernels.lanes}" + together
 
 
 cdef dict tiles_of(const Winograd *w):

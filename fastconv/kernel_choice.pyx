@@ -374,7 +374,10 @@ cdef void choose_vectors(Plan *plan) noexcept nogil:
         best = along_channels(plan, run * plan.rows.taps, plan.vectors) / plan.rows.taps
     plan.swapped = along_runs(plan, run, plan.out_channels) < best
     if plan.swapped:
-        plan.joined, plan.whole = False, 0
+        # Half a vector is left over of each kernel row, and tiles are full: such halves make vectors together.
+        plan.joined = plan.merged and plan.rows.taps > 1 and run % lanes == lanes // 2 and (
+            plan.out_channels % min(plan.kernels.grad_rows, SWAPPED_COLUMNS) == 0)
+        plan.whole = 0
     if plan.whole > 0:
         plan.panels = ceil_div(plan.whole, wide) + 1
         plan.panel = ceil_div(plan.whole, plan.panels - 1) * lanes

@@ -171,6 +171,7 @@ GEOMETRIES = [
     Conv((2, 7, 8, 36), (3, 3, 12, 60), padding=(4, 5), dilation=(4, 5), groups=3),  # pairs
     Conv((1, 7, 20, 16), (3, 3, 4, 16), groups=4, padding=1),  # groups that share a vector
     Conv((1, 9, 11, 32), (5, 3, 2, 32), groups=16, stride=2, padding="same"),
+    Conv((2, 9, 11, 32), (3, 3, 8, 32), groups=4, padding=1),  # halves of vectors pair up
     Conv((2, 11, 37, 1), (3, 3, 1, 1), padding=1),  # an image filter: vectors along the pixels
     Conv((1, 8, 41, 1), (3, 5, 1, 3), padding=(1, 2)),  # three of them
     Conv((2, 6, 19, 3), (3, 3, 3, 16), padding=1),  # so few channels that each serves all lanes

@@ -196,6 +196,14 @@ def grad_swapped_cases(table):
         for columns in range(1, 2 * table["grad_rows"] + 2):
             for pixels in (0, 1, 9):
                 yield case(pixels=pixels, rows=rows, columns=columns, accumulate=next(accumulate))
+    # Runs joined, with and without half a vector left over of each.
+    tile = min(table["grad_rows"], 8)
+    for runs, halves in itertools.product(range(2, 6), range(1, 6)):
+        length = halves * max(table["lanes"] // 2, 1)
+        for columns in (1, tile, tile + 1, 2 * tile):
+            sizes = case(pixels=9, rows=runs * length, columns=columns, runs=runs)
+            yield sizes | case(accumulate=next(accumulate))
+            yield sizes | case(rows=runs * (length + 1), accumulate=next(accumulate))
 
 
 ger = functools.partial(grad, name="ger")

@@ -125,7 +125,7 @@ static void K(grad)(const fastconv_grad_args *args) {
 }
 #undef GRAD_JOINED_ROWS
 
-/* grad_swapped: the same sums with the vectors along the run, for few output channels and long runs;
+/* grad_swapped: the same sums with the vectors along the runs, for few output channels and long runs;
  * each dy is broadcast.  The products and their order are grad's, and so are the bits. */
 static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
                                                   const VEC *sum, int columns, int lanes) {
@@ -154,12 +154,24 @@ static FASTCONV_NOINLINE void K(grad_swapped_end)(const fastconv_grad_args *args
 /* Whether three of them are better than two and one, and fit the registers. */
 #define GRAD_SWAPPED_THREE(columns) ((columns) > 5 && 3 * (columns) <= GRAD_ROWS * GRAD_COLUMNS)
 
-/* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast. */
+/* Half a vector from each of two places. */
+static FASTCONV_INLINE VEC K(load_halves)(const REAL *first, const REAL *second) {
+    return V(add)(V(load_part)(first, LANES / 2), V(load_end)(second - LANES / 2, LANES / 2));
+}
+
+/* Rows are vectors here: `vectors` of them, the last with `last` lanes; columns are broadcast.  Joined, a vector is two
+ * halves, each of a run. */
 static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args, ptrdiff_t row, ptrdiff_t column,
-                                                 const int columns, const int vectors, int last) {
+                                                 const int columns, const int vectors, int last, const int joined) {
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
-    const ptrdiff_t at = args->in_offset + row, dy_at = args->dy_offset + column, pixels = args->pixels;
+    const ptrdiff_t at = args->in_offset + (joined ? 0 : row), dy_at = args->dy_offset + column, pixels = args->pixels;
+    ptrdiff_t from[2 * (GRAD_ROWS + 2)];
     VEC sum[GRAD_ROWS + 2][GRAD_SWAPPED_COLUMNS];
+
+    for (int h = 0; h < (joined ? 2 * vectors : 0); h++) {
+        const ptrdiff_t k = row + h * (LANES / 2);
+        from[h] = k < args->rows ? args->run_offset[k / args->run_length] + k % args->run_length : from[h - 1];
+    }
 
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
@@ -176,7 +188,8 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
         for (int m = 0; m < columns && held; m++) b[m] = V(set1)(d[m]);
         FASTCONV_UNROLL
         for (int n = 0; n < vectors; n++) {
-            x[n] = K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
+            x[n] = joined ? K(load_halves)(a + from[2 * n], a + from[2 * n + 1])
+                : K(load_up_to)(a + n * LANES, n + 1 < vectors ? LANES : last);
             if (columns == 1 && n * LANES * sizeof(REAL) % 64 == 0) FASTCONV_PREFETCH(a + n * LANES + 8192 / sizeof(REAL));
             FASTCONV_UNROLL
             for (int m = 0; m < columns && held; m++) sum[n][m] = V(fma)(x[n], b[m], sum[n][m]);
@@ -211,19 +224,19 @@ static FASTCONV_INLINE void K(grad_swapped_rows)(const fastconv_grad_args *args,
     ptrdiff_t row = 0;
     if (many > 4)
         for (; row + many * LANES <= rows; row += many * LANES)
-            K(grad_swapped_tile)(args, row, column, columns, GRAD_SWAPPED_VECTORS(columns), LANES);
+            K(grad_swapped_tile)(args, row, column, columns, GRAD_SWAPPED_VECTORS(columns), LANES, 0);
     if (many >= 4)
-        for (; row + 2 * pair <= rows; row += 2 * pair) K(grad_swapped_tile)(args, row, column, columns, 4, LANES);
+        for (; row + 2 * pair <= rows; row += 2 * pair) K(grad_swapped_tile)(args, row, column, columns, 4, LANES, 0);
     while (GRAD_SWAPPED_THREE(columns) && rows - row > pair && (rows - row + LANES - 1) / LANES != 4) {
         const ptrdiff_t last = rows - row - pair;
-        K(grad_swapped_tile)(args, row, column, columns, 3, last < LANES ? (int)last : LANES);
+        K(grad_swapped_tile)(args, row, column, columns, 3, last < LANES ? (int)last : LANES, 0);
         row += 3 * LANES;
     }
-    for (; row + pair <= rows; row += pair) K(grad_swapped_tile)(args, row, column, columns, 2, LANES);
+    for (; row + pair <= rows; row += pair) K(grad_swapped_tile)(args, row, column, columns, 2, LANES, 0);
     if (rows - row > LANES)
-        K(grad_swapped_tile)(args, row, column, columns, 2, (int)(rows - row - LANES));
+        K(grad_swapped_tile)(args, row, column, columns, 2, (int)(rows - row - LANES), 0);
     else if (rows > row)
-        K(grad_swapped_tile)(args, row, column, columns, 1, (int)(rows - row));
+        K(grad_swapped_tile)(args, row, column, columns, 1, (int)(rows - row), 0);
 }
 
 typedef void K(grad_swapped_fn)(const fastconv_grad_args *, ptrdiff_t);
@@ -238,14 +251,42 @@ static K(grad_swapped_fn) *const K(grad_swapped_by_columns)[] = {
 };
 #undef MAX_ROWS
 
+/* All runs together, where half a vector is left over of each: those halves make vectors, too. */
+static FASTCONV_NOINLINE void K(grad_swapped_joined)(const fastconv_grad_args *args, ptrdiff_t column) {
+    for (ptrdiff_t row = 0, vectors; row < args->rows; row += vectors * LANES) {
+        const ptrdiff_t left = (args->rows - row + LANES - 1) / LANES, rest = args->rows - row;
+        vectors = left == 1 ? 1 : left == 2 || left == 4 || !GRAD_SWAPPED_THREE(GRAD_SWAPPED_COLUMNS) ? 2 : 3;
+        const int last = rest < vectors * LANES ? (int)(rest - (vectors - 1) * LANES) : LANES;
+        if (vectors == 3)
+            K(grad_swapped_tile)(args, row, column, GRAD_SWAPPED_COLUMNS, 3, last, 1);
+        else if (vectors == 2)
+            K(grad_swapped_tile)(args, row, column, GRAD_SWAPPED_COLUMNS, 2, last, 1);
+        else
+            K(grad_swapped_tile)(args, row, column, GRAD_SWAPPED_COLUMNS, 1, last, 1);
+    }
+}
+
 static void K(grad_swapped)(const fastconv_grad_args *args) {
     const ptrdiff_t most = GRAD_SWAPPED_COLUMNS, tiles = (args->columns + most - 1) / most;
-    assert(args->columns >= 1);
+    const int joined = args->run_length < args->rows, halves = 2 * args->run_length % LANES == 0;
+    assert(args->columns >= 1 && (!joined || args->run_length > 0));
 
     ptrdiff_t column = 0;
     for (ptrdiff_t t = 0; t < tiles; t++) {
         const ptrdiff_t end = args->columns * (t + 1) / tiles;
-        K(grad_swapped_by_columns)[end - column - 1](args, column);
+        fastconv_grad_args one = *args;
+        if (joined && halves && end - column == most) {
+            K(grad_swapped_joined)(args, column);
+        } else if (joined) {        /* each run by itself */
+            one.rows = one.run_length;
+            for (ptrdiff_t r = 0; r * one.rows < args->rows; r++) {
+                one.in_offset = args->in_offset + args->run_offset[r];
+                one.grad = (REAL *)args->grad + r * one.rows * args->grad_stride;
+                K(grad_swapped_by_columns)[end - column - 1](&one, column);
+            }
+        } else {
+            K(grad_swapped_by_columns)[end - column - 1](args, column);
+        }
         column = end;
     }
 }
