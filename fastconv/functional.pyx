@@ -103,9 +103,9 @@ def conv2d(x, w, bias=None, *, stride=1, padding=0, dilation=1, groups=1, algori
         convolution, whose output channel c * multiplier + m belongs to input channel c.
     algorithm : {"auto", "direct", "winograd"}, default "auto"
         How to compute.  "direct" serves every call; "winograd" those with kernels of more than one tap and a stride of
-        1, with about a third of the products and about twice the rounding error (docs/accuracy.md); "auto" chooses
-        Winograd's for float32 where it is faster, whatever the batch and the number of threads
-        (`set_default_algorithm` changes that, `explain` tells the choice).
+        1, with about a third of the products (half of them, or three quarters, if the taps are one row or column) and
+        about twice the rounding error (docs/accuracy.md); "auto" chooses Winograd's for float32 where it is faster,
+        whatever the batch and the number of threads (`set_default_algorithm` changes that, `explain` tells the choice).
     out : numpy.ndarray, optional
         Where to put the result: its shape and dtype, writable, apart from every input.
 

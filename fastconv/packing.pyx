@@ -145,7 +145,7 @@ def pack(w, *, stride=1, padding=0, dilation=1, groups=1, algorithm="auto"):
     -------
     PackedWeights
         Immutable, safe to use from several threads, and to pickle.  Holds a copy of `w`, and as much again packed or
-        four times as much transformed; ``numpy.asarray`` gives the copy.
+        up to four times as much transformed; ``numpy.asarray`` gives the copy.
 
     Raises
     ------

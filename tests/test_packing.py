@@ -58,6 +58,9 @@ def test_what_is_prepared():
     assert fastconv.pack(np.ones((3, 3, 1, 64), np.float32), groups=64).prepared_for == "nothing"
     assert fastconv.pack(np.ones((3, 3, 0, 4), np.float32)).prepared_for == "nothing"
     assert fastconv.pack(w).nbytes > 5 * w.nbytes  # a copy, and 36 values for 9
+    line = fastconv.pack(w[:1])
+    assert line.prepared_for == "winograd"
+    assert line.nbytes >= 3 * w[:1].nbytes  # ... and six for three
     assert repr(fastconv.pack(w)).startswith("<PackedWeights of shape (3, 3, 64, 60), float32")
 
 

@@ -15,7 +15,7 @@ from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
     fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_output1, fastconv_winograd_weights3_grad,
-    fastconv_winograd_weights_grad,    flush_denormals, restore_mode, spare_shuffles)
+    fastconv_winograd_weights_grad, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
     transform_shared)

@@ -153,7 +153,7 @@ static FASTCONV_INLINE void K(winograd_apply)(K(winograd_lines) *given, void (*t
     const int last = makes_results && given->last, stream = last && given->stream;
     VEC check = V(zero)();
     for (ptrdiff_t v = 0; v < vectors; v++, out += given->out_vector) {
-        const VEC bias = given->bias[v];
+        const VEC bias = makes_results ? given->bias[v] : V(zero)();   /* of inputs, vectors may be more */
         const REAL *in[6];
         FASTCONV_UNROLL
         for (int i = 0; i < size; i++) in[i] = given->in[i] + v * given->in_vector[i];
