@@ -95,7 +95,7 @@ cdef str kernel_of(const Plan *plan):
         if plan.shared > 0:
             kind = "down columns of tiles, each input channel beside all filters"
         return kind + (f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
-    together = ", all kernel rows together" if plan.op == WEIGHT_GRAD and plan.joined else ""
+    together = ", all kernel rows together" if plan.joined else ""
     if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):
         return "register tile, vectors along the input channels" + together
     if plan.few_pixels:

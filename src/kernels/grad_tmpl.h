@@ -98,20 +98,25 @@ static K(grad_fn) *const K(grad_joined_by_rows)[] = {
 };
 #undef MAX_ROWS
 
+/* Joined runs that no tile takes together. */
+static void K(grad_each_run)(const fastconv_grad_args *args, void (*kernel)(const fastconv_grad_args *)) {
+    fastconv_grad_args one = *args;
+    one.rows = one.run_length;
+    for (ptrdiff_t r = 0; r * one.rows < args->rows; r++) {
+        one.in_offset = args->in_offset + args->run_offset[r];
+        one.grad = (REAL *)args->grad + r * one.rows * args->grad_stride;
+        kernel(&one);
+    }
+}
+
 static void K(grad)(const fastconv_grad_args *args) {
     const int columns = (int)((args->columns + LANES - 1) / LANES), joined = args->run_length < args->rows;
     const int height = joined ? GRAD_JOINED_ROWS : GRAD_ROWS;
     K(grad_fn) *const *const tile = joined ? K(grad_joined_by_rows) : K(grad_by_rows);
     assert(args->columns >= 1 && columns <= GRAD_COLUMNS && (!joined || args->run_length > 0));
 
-    if (joined && 2 * args->rows < height) {        /* too few to be worth a tile of their own: each by itself */
-        fastconv_grad_args one = *args;
-        one.rows = one.run_length;
-        for (ptrdiff_t r = 0; r * one.rows < args->rows; r++) {
-            one.in_offset = args->in_offset + args->run_offset[r];
-            one.grad = (REAL *)args->grad + r * one.rows * args->grad_stride;
-            K(grad)(&one);
-        }
+    if (joined && 2 * args->rows < height) {        /* too few to be worth a tile of their own */
+        K(grad_each_run)(args, K(grad));
         return;
     }
     /* As few tiles as the height allows, and those as even as can be: 9 rows of at most 8 are 5 + 4. */
@@ -268,25 +273,20 @@ static FASTCONV_NOINLINE void K(grad_swapped_joined)(const fastconv_grad_args *a
 
 static void K(grad_swapped)(const fastconv_grad_args *args) {
     const ptrdiff_t most = GRAD_SWAPPED_COLUMNS, tiles = (args->columns + most - 1) / most;
-    const int joined = args->run_length < args->rows, halves = 2 * args->run_length % LANES == 0;
+    const int joined = args->run_length < args->rows;
     assert(args->columns >= 1 && (!joined || args->run_length > 0));
 
+    if (joined && (2 * args->run_length % LANES || args->columns % most)) {
+        K(grad_each_run)(args, K(grad_swapped));
+        return;
+    }
     ptrdiff_t column = 0;
     for (ptrdiff_t t = 0; t < tiles; t++) {
         const ptrdiff_t end = args->columns * (t + 1) / tiles;
-        fastconv_grad_args one = *args;
-        if (joined && halves && end - column == most) {
+        if (joined)
             K(grad_swapped_joined)(args, column);
-        } else if (joined) {        /* each run by itself */
-            one.rows = one.run_length;
-            for (ptrdiff_t r = 0; r * one.rows < args->rows; r++) {
-                one.in_offset = args->in_offset + args->run_offset[r];
-                one.grad = (REAL *)args->grad + r * one.rows * args->grad_stride;
-                K(grad_swapped_by_columns)[end - column - 1](&one, column);
-            }
-        } else {
+        else
             K(grad_swapped_by_columns)[end - column - 1](args, column);
-        }
         column = end;
     }
 }
