@@ -98,6 +98,7 @@ def compare(workers: Mapping[str, Worker], problem: Problem, rounds: int) -> Res
     samples: dict[str, dict[str, list[float]]] = {}
     for peer, worker in workers.items():
         try:
+            worker.restart_if_ended()
             samples[peer] = worker.ask("prepare", problem=problem.to_json())["samples"]
         except Refused as reason:
             result.refused[peer] = str(reason)

@@ -47,12 +47,17 @@ class Worker:
 
     def __init__(self, peer: str, threads: int, python: str = sys.executable) -> None:
         self.peer = peer
+        self._threads, self._python = threads, python
+        self._start()
+
+    def _start(self) -> None:
+        threads = self._threads
         self._log = tempfile.TemporaryFile(  # noqa: SIM115 (closed by `close`)
             "w+", encoding="utf-8", errors="replace"
         )
         try:
             self._process = subprocess.Popen(
-                [python, "-c", BOOTSTRAP, str(PACKAGE.parent), PACKAGE.name],
+                [self._python, "-c", BOOTSTRAP, str(PACKAGE.parent), PACKAGE.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -64,12 +69,18 @@ class Worker:
             self._log.close()
             raise
         try:
-            reply = self.ask("start", peer=peer, threads=threads, cpus=cpus_for(threads))
+            reply = self.ask("start", peer=self.peer, threads=threads, cpus=cpus_for(threads))
         except BaseException:
             self.close()
             raise
         self.versions: dict[str, str] = reply["versions"]
         self.configuration: str = reply.get("configuration", "")
+
+    def restart_if_ended(self) -> None:
+        """Let what ended the process cost the peer one problem, not all that follow."""
+        if self._process.poll() is not None:
+            self.close()
+            self._start()
 
     def ask(self, action: str, **arguments: Any) -> dict[str, Any]:
         """Send a request, wait for the reply; raise `Refused` or `Failed` where it says so."""

@@ -321,9 +321,13 @@ def gather_cases(table):
             for pixels, outer in itertools.product((0, 1, 5, 17), (1, 3)):
                 yield case(pixels=pixels, outer=outer, inner=inner, ends=next(ends), axes=axes,
                            pixel_major=pixel_major, flip=next(flip))  # fmt: skip
-    for pixels, inner in itertools.product((1, 17), (2, 3, table["lanes"])):
-        yield case(pixels=pixels, outer=3, inner=inner, ends=(1, 1), axes="pab", pixel_major=True,
-                   repeat=True)  # fmt: skip
+    for pixels, inner in itertools.product((1, 17), (2, 3, 4, 5, table["lanes"])):
+        for outer in (1, 3, 2 * table["lanes"] + 1):
+            yield case(pixels=pixels, outer=outer, inner=inner, ends=(1, 1), axes="pab",
+                       pixel_major=True, repeat=True)  # fmt: skip
+    for outer in (2, 4, 5):  # every second, fourth and fifth element
+        yield case(pixels=3, outer=outer, inner=2 * table["lanes"] + 1, ends=(1, 1), axes="pba",
+                   pixel_major=False)  # fmt: skip
 
 
 def add(call, count):

@@ -10,7 +10,7 @@ import pytest
 
 import fastconv
 from fastconv.benchmarks import catalogue, ratios, timing, workers
-from fastconv.benchmarks.compare import Result
+from fastconv.benchmarks.compare import Result, compare
 from fastconv.benchmarks.problem import PASSES, Problem
 from fastconv.benchmarks.report import comparison, means
 from fastconv.benchmarks.table import Table
@@ -202,6 +202,15 @@ def test_a_worker_gets_as_many_cpus_as_threads():
         chosen = workers.cpus_for(threads)
         assert len(chosen) == len(set(chosen)) == min(threads, len(allowed))
         assert set(chosen) <= allowed
+
+
+def test_a_peer_whose_process_ended_serves_the_next_problem():
+    with workers.running(("fastconv",), 1, {}) as (running, _):
+        worker = running["fastconv"]
+        worker._process.kill()
+        with pytest.raises(workers.Failed, match=r"the process of fastconv ended"):
+            worker.ask("prepare", problem=Problem(layer(), "forward").to_json())
+        assert compare(running, Problem(layer(), "forward"), 1).complete
 
 
 # The command line

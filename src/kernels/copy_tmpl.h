@@ -114,8 +114,7 @@ static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, R
     }
 }
 
-/* A few channels of dense pixels, each `repeat` times, or every `stride`-th element: with constants, compilers find
- * the shuffles. */
+/* Elements of a line, each `repeat` times, or every `stride`-th: with constants, compilers find the shuffles. */
 static FASTCONV_INLINE void K(gather_few)(REAL *FASTCONV_RESTRICT to, const REAL *FASTCONV_RESTRICT from,
                                           ptrdiff_t count, const int repeat, const int stride) {
     FASTCONV_VECTORIZE
@@ -123,19 +122,20 @@ static FASTCONV_INLINE void K(gather_few)(REAL *FASTCONV_RESTRICT to, const REAL
         for (int b = 0; b < repeat; b++) to[i * repeat + b] = from[i * stride];
 }
 
-/* Whether single elements were copied that way. */
-static int K(gather_elements)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
-    const ptrdiff_t repeat = args->inner, stride = args->column_stride, pixels = args->pixels;
-    if (args->pixel_step != repeat || (repeat > 1 && (args->inner_stride != 0 || stride != 1))) return 0;
-    switch (repeat > 1 ? 10 * repeat : stride) {
-    case 2: K(gather_few)(scratch, x, pixels, 1, 2); return 1;
-    case 3: K(gather_few)(scratch, x, pixels, 1, 3); return 1;
-    case 4: K(gather_few)(scratch, x, pixels, 1, 4); return 1;
-    case 20: K(gather_few)(scratch, x, pixels, 2, 1); return 1;
-    case 30: K(gather_few)(scratch, x, pixels, 3, 1); return 1;
-    case 40: K(gather_few)(scratch, x, pixels, 4, 1); return 1;
-    default: return 0;
+static FASTCONV_NOINLINE void K(gather_line)(REAL *FASTCONV_RESTRICT to, const REAL *FASTCONV_RESTRICT from,
+                                             ptrdiff_t count, ptrdiff_t repeat, ptrdiff_t stride) {
+    assert(repeat == 1 || stride == 1);
+    switch (repeat == 1 ? stride : 10 * repeat) {
+    case 2: K(gather_few)(to, from, count, 1, 2); return;
+    case 3: K(gather_few)(to, from, count, 1, 3); return;
+    case 4: K(gather_few)(to, from, count, 1, 4); return;
+    case 20: K(gather_few)(to, from, count, 2, 1); return;
+    case 30: K(gather_few)(to, from, count, 3, 1); return;
+    case 40: K(gather_few)(to, from, count, 4, 1); return;
+    default: break;
     }
+    for (ptrdiff_t i = 0; i < count; i++)
+        for (ptrdiff_t b = 0; b < repeat; b++) to[i * repeat + b] = from[i * stride];
 }
 
 /* The `inner` channels of some pixels; fewer than a vector of them move by one masked copy each. */
@@ -152,20 +152,32 @@ static FASTCONV_INLINE void K(gather_pixels)(const fastconv_gather_args *args, c
 
 static void K(gather)(const fastconv_gather_args *given) {
     const fastconv_gather_args own = *given, *args = &own;      /* stores cannot change what is local */
-    const ptrdiff_t step = args->pixel_step, inner = args->inner;
+    /* Where all of a channel's copies lie side by side, a pixel is one line of them. */
+    const int repeated = args->inner_stride == 0 && args->outer_stride == 1 && args->outer_step == args->inner
+        && args->outer > 1 && args->inner > 1;
+    const ptrdiff_t step = args->pixel_step, inner = args->inner, width = repeated ? args->outer * inner : inner;
+    const ptrdiff_t stride = args->column_stride, planes = repeated ? 1 : args->outer;
     const REAL *x = (const REAL *)args->x;
-    for (ptrdiff_t a = 0; a < args->outer; a++) {
+    for (ptrdiff_t a = 0; a < planes; a++) {
         REAL *scratch = (REAL *)args->scratch + a * args->outer_step;
-        for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + p * step, inner);
+        for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + p * step, width);
         scratch += args->lead * step;
-        if (inner <= 4 && K(gather_elements)(args, x, scratch))
-            ;
+        if (repeated)
+            for (ptrdiff_t p = 0; p < args->pixels; p++)
+                K(gather_line)(scratch + p * step, x + p * stride, args->outer, inner, 1);
+        else if (inner == step && inner == 1 && stride > 1)
+            K(gather_line)(scratch, x, args->pixels, 1, stride);
+        else if (inner == step && inner > 1 && args->inner_stride == 0 && stride == 1)
+            K(gather_line)(scratch, x, args->pixels, inner, 1);
+        else if (inner >= LANES && args->inner_stride > 1 && args->inner_stride <= 4)
+            for (ptrdiff_t p = 0; p < args->pixels; p++)
+                K(gather_line)(scratch + p * step, x + p * stride, inner, 1, args->inner_stride);
         else if (args->inner_stride != 1 && inner != 1)
             K(gather_strided)(args, x, scratch);
         else
             K(gather_pixels)(args, x, scratch);
         scratch += args->pixels * step;
-        for (ptrdiff_t p = 0; p < args->tail; p++) K(clear)(scratch + p * step, inner);
+        for (ptrdiff_t p = 0; p < args->tail; p++) K(clear)(scratch + p * step, width);
         if (args->pixels) x += args->outer_stride;
     }
 }
