@@ -79,6 +79,8 @@ cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil
 cdef Py_ssize_t tap_offset(
     const Plan *plan, const Source *source, Py_ssize_t row_tap, Py_ssize_t column_tap) noexcept nogil
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil
+cdef bint is_large(const Plan *plan) noexcept nogil
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil
 cdef bint goes_down(const Plan *plan) noexcept nogil
 cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil
 cdef void choose_strips(Plan *plan) noexcept nogil

@@ -8,7 +8,7 @@ from libc.string cimport memset
 
 from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, same_taps
-from fastconv.kernel_choice cimport is_large
+from fastconv.kernel_choice cimport BEYOND_CACHES, MOST_TILE, copies_strips
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
 # Bytes from pixel to pixel of which only two lines are in different sets of L1.
@@ -16,12 +16,8 @@ cdef Py_ssize_t SAME_SETS = 2048
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
-# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads; vectors of the smallest strip
-# for which it does; bytes of a larger one; pixels that a tile has at the most.
-cdef Py_ssize_t COPIED_TAPS = 12
-cdef Py_ssize_t MOST_COPIED = 8192
+# Bytes of a strip that is copied.
 cdef Py_ssize_t ROOM_BYTES = 192 << 10
-cdef Py_ssize_t MOST_TILE = 16
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -331,6 +327,18 @@ cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:
     return plan.shared if plan.shared > 0 else plan.group
 
 
+cdef bint is_large(const Plan *plan) noexcept nogil:
+    """Whether the result so far exceeds the caches that it had better be written past them."""
+    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
+            > BEYOND_CACHES // 2 * caches().l2)
+
+
+cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
+    """... and whether it is made of whole vectors, all of them aligned."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    return is_large(plan) and plan.out_channels % lanes == 0 and <size_t> out % (lanes * plan.itemsize) == 0
+
+
 cdef bint goes_down(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
     if plan.shared > 0:
@@ -340,14 +348,6 @@ cdef bint goes_down(const Plan *plan) noexcept nogil:
         and plan.rows.in_step == plan.columns.in_step <= 2)
 
 
-cdef bint copies_strips(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector."""
-    cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
-    return plan.op != WEIGHT_GRAD and plan.group == plan.repeat == 1 and plan.shared == 0 and (
-        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps and plan.out_total >= plan.kernels.lanes
-        and plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) <= MOST_COPIED)
-
-
 cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
     """Of the copy of what a strip reads of a vector of channels, and of its weights."""
     cdef Py_ssize_t rows = (plan.strip_rows - 1) * plan.rows.in_step + plan.rows.taps
@@ -355,11 +355,16 @@ cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
 
 
 cdef void copy_strips(Plan *plan) noexcept nogil:
-    """Strips whose rows that a tile reads stay in L1, and in which rows of taps are copied few times over."""
+    """Strips whose rows that a tile reads stay in L1, and in which rows of taps are copied few times over.
+
+    Where channels are less than a vector, that has as many stretches of a strip side by side.
+    """
     cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize, taps = plan.columns.taps
-    plan.strip_pixels = max(
+    cdef Py_ssize_t stretches = max(plan.kernels.lanes // plan.out_total, 1)
+    plan.strip_pixels = stretches * max(
         (caches().l1 * 3 // 4 // (vector * plan.rows.taps) - taps) // plan.columns.in_step, MOST_TILE)
-    plan.room_columns = (min(plan.strip_pixels, plan.columns.block) + MOST_TILE) * plan.columns.in_step + taps
+    plan.room_columns = taps + plan.columns.in_step * (
+        min(plan.strip_pixels, plan.columns.block) // stretches + MOST_TILE)
     plan.strip_rows = min(max((ROOM_BYTES // (vector * plan.room_columns) - plan.rows.taps) // plan.rows.in_step, 1),
                           plan.rows.block)
 

@@ -29,6 +29,10 @@ cdef double WORTH_LOOKING = 8
 # at the edges to go by themselves.
 cdef double COPYING = 8
 cdef double WORTH_TRIMMING = 0.01
+# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads; vectors of the smallest strip
+# for which it does.
+cdef Py_ssize_t COPIED_TAPS = 12
+cdef Py_ssize_t MOST_COPIED = 8192
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
@@ -51,18 +55,6 @@ cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
                     plan.kernels.check(&args)
                     o += args.count
     return finite
-
-
-cdef bint is_large(const Plan *plan) noexcept nogil:
-    """Whether the result so far exceeds the caches that it had better be written past them."""
-    return (plan.itemsize * <double> plan.images * plan.rows.out_size * plan.columns.out_size * plan.out_total
-            > BEYOND_CACHES // 2 * caches().l2)
-
-
-cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
-    """... and whether it is made of whole vectors, all of them aligned."""
-    cdef Py_ssize_t lanes = plan.kernels.lanes
-    return is_large(plan) and plan.out_channels % lanes == 0 and <size_t> out % (lanes * plan.itemsize) == 0
 
 
 cdef bint leaves_edges_out(const Plan *plan) noexcept nogil:
@@ -206,13 +198,35 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
 
 
+cdef bint copies_strips(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector."""
+    cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
+    if plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes:
+        return False            # parts of vectors cannot be added to
+    return plan.op != WEIGHT_GRAD and plan.group == plan.repeat == 1 and plan.shared == 0 and (
+        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps
+        and plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) <= MOST_COPIED)
+
+
+cdef bint stretches_pay(const Plan *plan) noexcept nogil:
+    """Whether copies of less than a vector, stretches of pixels side by side, cost less than a line of pixels in place.
+
+    Its loads cross cache lines, and pixels at the edges go by themselves.
+    """
+    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, stretches = plan.kernels.lanes // plan.out_total
+    cdef double edges = (plan.columns.taps - 1) * (1 + 150.0 / taps) if plan.columns.padded else 0
+    return (taps + stretches * (4 + 1.5 * plan.rows.taps)) * plan.columns.extent / stretches < 2 * taps * (
+        plan.columns.extent * <double> plan.out_total / plan.kernels.lanes + edges)
+
+
 cdef void choose_repeat(Plan *plan) noexcept nogil:
     """Where a pixel is less than a vector, a vector takes several of them: as many as make whole vectors."""
     cdef Py_ssize_t lanes = plan.kernels.lanes
     if plan.shared:
         # Halves of a vector take a pixel each.
         plan.repeat = 2 if 2 * plan.out_total == lanes and plan.columns.in_step == 1 else 1
-    elif plan.out_total < lanes and plan.group == 1 and plan.columns.in_step == 1 and plan.columns.out_step == 1:
+    elif plan.out_total < lanes and plan.group == plan.columns.in_step == plan.columns.out_step == 1 and (
+            not (copies_strips(plan) and stretches_pay(plan))):
         plan.repeat = lanes
         while plan.repeat % 2 == 0 and plan.repeat // 2 * plan.out_total % lanes == 0:
             plan.repeat //= 2

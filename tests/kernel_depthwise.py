@@ -167,6 +167,12 @@ def depthwise_cases(table):
                 first_vector=chosen.choice((0, 1, 0, lanes - 1, 2)),
                 room=chosen.choice((False, True)),
             )
+    # Channels that fill less than half of a vector, where some pixels are copied beside others.
+    for channels, pixels in itertools.product((2, lanes // 2, lanes + lanes // 2 - 1), (1, 14, 45)):
+        for taps, steps in (((5, 5), (1, 1)), ((7, 7), (2, 2)), ((4, 1), (1, 1))):
+            yield case(taps=taps, steps=steps, dilations=(1, 1), rows=3, pixels=pixels, channels=channels,
+                       start=chosen.choice(STARTS), edges=chosen.choice(EDGES),
+                       strip=chosen.choice((64, 16, 1)), room=True)  # fmt: skip
     yield from shared_cases(lanes)
 
 

@@ -31,8 +31,8 @@ from fastconv._kernels cimport (
 from fastconv.axes cimport Axis, aligned, alternating, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
-    goes_down, inputs_of, phase_block_columns, phase_block_rows, tap_offset, zero_block)
-from fastconv.kernel_choice cimport MANY_PRODUCTS, is_large, many_vectors
+    goes_down, inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)
+from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 
 cdef extern from "compat.h":

@@ -16,9 +16,8 @@ from fastconv._kernels cimport (
     fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
-    Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, open_phase,
-    open_workspace, source_group, zero_block)
-from fastconv.kernel_choice cimport may_stream
+    Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, may_stream,
+    open_phase, open_workspace, source_group, zero_block)
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor, panel_start
 
 cdef extern from "compat.h":

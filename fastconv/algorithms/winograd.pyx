@@ -37,7 +37,8 @@ from fastconv.algorithms.transforms cimport (
     Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point, transform_inputs,
     transform_shared)
 from fastconv.axes cimport aligned, even_part
-from fastconv.kernel_choice cimport BEYOND_CACHES, may_stream
+from fastconv.blocks cimport may_stream
+from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.spans cimport taps_of
 from fastconv.tiles cimport Tile, Winograd, odd_lines, unit_start

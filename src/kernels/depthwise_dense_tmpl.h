@@ -38,10 +38,10 @@ static FASTCONV_INLINE ptrdiff_t K(dense_steps)(ptrdiff_t at, ptrdiff_t step) {
     return at < 0 ? 0 : at / step + (at % step > 0);
 }
 
-/* Rows [first, end) of the input and `width` columns from `column` on, as they are counted by taps; zeros for columns
- * that are not inside, or that no tap reads. */
-static FASTCONV_NOINLINE void K(dense_copy)(const fastconv_depthwise_args *args, ptrdiff_t first, ptrdiff_t end,
-                                            ptrdiff_t column, ptrdiff_t width, const REAL *in, REAL *to) {
+/* Rows [first, end) of the input and `width` columns from `column` on, as they are counted by taps, to so many lanes of
+ * each vector; zeros for columns that are not inside, or that no tap reads. */
+static FASTCONV_INLINE void K(dense_rows)(const fastconv_depthwise_args *args, ptrdiff_t first, ptrdiff_t end,
+                                          ptrdiff_t column, ptrdiff_t width, const REAL *in, REAL *to, const int lanes) {
     const ptrdiff_t across = args->column_dilation, step = across * args->in_column;
     const ptrdiff_t read = (args->pixels - 1) * (args->column_step / across) + args->tap_columns;
     const ptrdiff_t inside = K(dense_steps)(args->end_column, across);
@@ -50,44 +50,84 @@ static FASTCONV_NOINLINE void K(dense_copy)(const fastconv_depthwise_args *args,
     left = left < 0 ? 0 : left < right ? left : right;
     for (ptrdiff_t i = first; i < end; i++, to += width * LANES) {
         const REAL *from = in + i * args->row_dilation * args->in_row + column * step;
-        for (ptrdiff_t q = 0; q < left; q++) V(store)(to + q * LANES, V(zero)());
-        for (ptrdiff_t q = left; q < right; q++) V(store)(to + q * LANES, V(load)(from + q * step));
-        for (ptrdiff_t q = right; q < width; q++) V(store)(to + q * LANES, V(zero)());
+        for (ptrdiff_t q = 0; q < left; q++) K(store_up_to)(to + q * LANES, V(zero)(), lanes);
+        for (ptrdiff_t q = left; q < right; q++)
+            K(store_up_to)(to + q * LANES, K(load_up_to)(from + q * step, lanes), lanes);
+        for (ptrdiff_t q = right; q < width; q++) K(store_up_to)(to + q * LANES, V(zero)(), lanes);
     }
 }
 
-static FASTCONV_INLINE void K(dense_strips)(const fastconv_depthwise_args *args, const int stride) {
+static FASTCONV_NOINLINE void K(dense_copy)(const fastconv_depthwise_args *args, ptrdiff_t first, ptrdiff_t end,
+                                            ptrdiff_t column, ptrdiff_t width, const REAL *in, REAL *to, int lanes) {
+    if (lanes == LANES)
+        K(dense_rows)(args, first, end, column, width, in, to, LANES);
+    else
+        K(dense_rows)(args, first, end, column, width, in, to, lanes);
+}
+
+/* A few pixels that are not whole vectors: of each, `lanes` channels of as many stretches as side by side fill one. */
+static FASTCONV_NOINLINE void K(dense_spread)(const REAL *sums, ptrdiff_t count, int lanes, int stretches,
+                                              ptrdiff_t apart, ptrdiff_t left, REAL *out, ptrdiff_t out_column) {
+    for (int s = 0; s < stretches; s++, sums += lanes, out += apart * out_column, left -= apart)
+        for (ptrdiff_t m = 0; m < count && m < left; m++)
+            V(store_part)(out + m * out_column, V(load_part)(sums + m * LANES, lanes), lanes);
+}
+
+/* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels. */
+static FASTCONV_INLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
+                                            ptrdiff_t c, int lanes, int stretches, const int stride) {
     enum { half = (DEPTHWISE_PIXELS + 1) / 2 };
     const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns, down = args->row_step / args->row_dilation;
     const ptrdiff_t read = (args->rows - 1) * down + taps, inside = K(dense_steps)(args->end_row, args->row_dilation);
     const ptrdiff_t first = K(dense_steps)(args->first_row, args->row_dilation), end = inside < read ? inside : read;
-    const ptrdiff_t most = args->strip < DEPTHWISE_PIXELS ? DEPTHWISE_PIXELS : args->strip / DEPTHWISE_PIXELS * DEPTHWISE_PIXELS;
+    const ptrdiff_t apart = (pixels + stretches - 1) / stretches;
+    const ptrdiff_t width = ((apart + half - 1) / half * half - 1) * stride + columns;
     REAL *const weights = (REAL *)args->room, *const image = weights + taps * columns * LANES;
-    FASTCONV_ALIGN(64) REAL start[LANES];
-    K(dense_strip) strip = {weights, start, columns, 0, args->out_column, args->accumulate};
+    FASTCONV_ALIGN(64) REAL start[LANES], sums[DEPTHWISE_PIXELS * LANES];
+    const ptrdiff_t out_column = lanes == LANES ? args->out_column : LANES;
+    const K(dense_strip) strip = {weights, start, columns, width * LANES, out_column, args->accumulate};
+    V(store)(start, V(zero)());
+    for (int s = 0; s < stretches; s++) {
+        for (ptrdiff_t t = 0; t < taps * columns; t++)
+            K(store_up_to)(weights + t * LANES + s * lanes,
+                           K(load_up_to)((const REAL *)args->weights + t * args->weights_stride + c, lanes), lanes);
+        if (args->bias)
+            K(store_up_to)(start + s * lanes, K(load_up_to)((const REAL *)args->bias + c, lanes), lanes);
+        K(dense_copy)(args, first, end, (p + s * apart) * stride, width, (const REAL *)args->in + c, image + s * lanes,
+                      lanes);
+    }
+    for (ptrdiff_t y = 0; y < args->rows; y++) {
+        const ptrdiff_t top = y * down, before = top < first ? first - top : 0;
+        const ptrdiff_t after = end - top < taps ? end - top : taps;
+        const REAL *in = image + (top - first) * strip.in_row;
+        REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
+        for (ptrdiff_t done = 0; done < apart; done += apart - done > half ? DEPTHWISE_PIXELS : half) {
+            const REAL *x = in + done * stride * LANES;
+            REAL *to = lanes == LANES ? out + done * args->out_column : sums;
+            if (apart - done > half)
+                K(dense_tile)(&strip, x, before, after, to, apart - done, DEPTHWISE_PIXELS, stride);
+            else
+                K(dense_tile)(&strip, x, before, after, to, apart - done, half, stride);
+            if (lanes < LANES)
+                K(dense_spread)(sums, apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS, lanes,
+                                stretches, apart, pixels - done, out + done * args->out_column, args->out_column);
+        }
+    }
+}
+
+static FASTCONV_INLINE void K(dense_strips)(const fastconv_depthwise_args *args, const int stride) {
+    const ptrdiff_t most = args->strip < DEPTHWISE_PIXELS ? DEPTHWISE_PIXELS
+                                                          : args->strip / DEPTHWISE_PIXELS * DEPTHWISE_PIXELS;
+    const ptrdiff_t channels = args->channels, last = channels % LANES;
     for (ptrdiff_t p = 0; p < args->pixels; p += most) {
         const ptrdiff_t pixels = args->pixels - p < most ? args->pixels - p : most;
-        const ptrdiff_t width = ((pixels + half - 1) / half * half - 1) * stride + columns;
-        strip.in_row = width * LANES;
-        for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, args->channels)) {
-            for (ptrdiff_t t = 0; t < taps * columns; t++)
-                V(store)(weights + t * LANES, V(load)((const REAL *)args->weights + t * args->weights_stride + c));
-            V(store)(start, args->bias ? V(load)((const REAL *)args->bias + c) : V(zero)());
-            K(dense_copy)(args, first, end, p * stride, width, (const REAL *)args->in + c, image);
-            for (ptrdiff_t y = 0; y < args->rows; y++) {
-                const ptrdiff_t top = y * down, before = top < first ? first - top : 0;
-                const ptrdiff_t after = end - top < taps ? end - top : taps;
-                const REAL *in = image + (top - first) * strip.in_row;
-                REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
-                for (ptrdiff_t left = pixels; left > 0; left -= left > half ? DEPTHWISE_PIXELS : half) {
-                    const REAL *x = in + (pixels - left) * stride * LANES;
-                    REAL *to = out + (pixels - left) * args->out_column;
-                    if (left > half)
-                        K(dense_tile)(&strip, x, before, after, to, left, DEPTHWISE_PIXELS, stride);
-                    else
-                        K(dense_tile)(&strip, x, before, after, to, left, half, stride);
-                }
-            }
+        /* Unless these are few, what is left of the channels takes as many vectors as it fills. */
+        const int fit = last ? (int)(LANES / last) : 1, whole = fit == 1 || pixels < DEPTHWISE_PIXELS;
+        for (ptrdiff_t c = 0; c >= 0;) {
+            const int lanes = (int)(channels - c < LANES ? channels - c : LANES);
+            K(dense_vector)(args, p, pixels, c, lanes, lanes < LANES && !whole ? fit : 1, stride);
+            c = whole && channels >= LANES ? K(next_vector)(c, args->first_vector, channels)
+                : c + lanes < channels ? c + lanes : -1;
         }
     }
 }
@@ -98,7 +138,7 @@ static FASTCONV_NOINLINE void K(dense_every_other)(const fastconv_depthwise_args
 /* Whether this is for dense_strips. */
 static int K(dense_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t step = args->column_step, across = args->column_dilation;
-    return args->room && args->group == 1 && args->channels >= LANES && !(args->accumulate && args->channels % LANES)
+    return args->room && args->group == 1 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
         && (step == across || step == 2 * across) && args->row_step % args->row_dilation == 0;
 }
 

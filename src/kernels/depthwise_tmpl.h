@@ -163,10 +163,10 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         K(depthwise_shared)(args);
     else if (K(rows_apply)(args))
         K(depthwise_rows)(args);
-    else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
-        K(depthwise_part)(args);
     else if (K(dense_apply)(args))
         K(depthwise_dense)(args);
+    else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
+        K(depthwise_part)(args);
     else if (args->group == 1 && stride == 2 && taps == 5)
         K(depthwise_5s2)(args);
     else if (inside)    /* groups of one, too: to permute nothing takes less than to look for padding */
