@@ -199,20 +199,22 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
 
 
 cdef bint copies_strips(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector."""
+    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
+
+    Or so many across that pixels at the edges, which go by themselves, would take long.
+    """
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
-    if plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes:
-        return False            # parts of vectors cannot be added to
-    return plan.op != WEIGHT_GRAD and plan.group == plan.repeat == 1 and plan.shared == 0 and (
-        plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps
-        and plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) <= MOST_COPIED)
+    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
+            plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
+        return False            # the last: parts of vectors cannot be added to
+    if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
+        return False
+    return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (
+        plan.columns.padded and steps == 1 and plan.columns.taps > 3)
 
 
 cdef bint stretches_pay(const Plan *plan) noexcept nogil:
-    """Whether copies of less than a vector, stretches of pixels side by side, cost less than a line of pixels in place.
-
-    Its loads cross cache lines, and pixels at the edges go by themselves.
-    """
+    """Whether copies of several stretches of pixels, side by side in a vector, cost less than lines read in place."""
     cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, stretches = plan.kernels.lanes // plan.out_total
     cdef double edges = (plan.columns.taps - 1) * (1 + 150.0 / taps) if plan.columns.padded else 0
     return (taps + stretches * (4 + 1.5 * plan.rows.taps)) * plan.columns.extent / stretches < 2 * taps * (

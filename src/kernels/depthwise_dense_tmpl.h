@@ -33,6 +33,16 @@ static FASTCONV_INLINE void K(dense_tile)(const K(dense_strip) *strip, const REA
         if (m < count) V(store)(out + m * out_column, sum[m]);
 }
 
+/* Functions of their own, each with registers for its tile: [stride - 1][whether it is a wide one]. */
+#define TILE(name, pixels, stride) static FASTCONV_NOINLINE void K(dense_##name)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row, ptrdiff_t end_row, REAL *out, ptrdiff_t count) { K(dense_tile)(strip, in, first_row, end_row, out, count, pixels, stride); }
+TILE(half1, (DEPTHWISE_PIXELS + 1) / 2, 1)
+TILE(wide1, DEPTHWISE_PIXELS, 1)
+TILE(half2, (DEPTHWISE_PIXELS + 1) / 2, 2)
+TILE(wide2, DEPTHWISE_PIXELS, 2)
+#undef TILE
+static void (*const K(dense_tiles)[2][2])(const K(dense_strip) *, const REAL *, ptrdiff_t, ptrdiff_t, REAL *, ptrdiff_t) = {
+    {K(dense_half1), K(dense_wide1)}, {K(dense_half2), K(dense_wide2)}};
+
 /* Which multiple of `step` is the first from `at` on; 0 if that is negative. */
 static FASTCONV_INLINE ptrdiff_t K(dense_steps)(ptrdiff_t at, ptrdiff_t step) {
     return at < 0 ? 0 : at / step + (at % step > 0);
@@ -74,13 +84,13 @@ static FASTCONV_NOINLINE void K(dense_spread)(const REAL *sums, ptrdiff_t count,
 }
 
 /* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels. */
-static FASTCONV_INLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
-                                            ptrdiff_t c, int lanes, int stretches, const int stride) {
+static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
+                                              ptrdiff_t c, int lanes, int stretches) {
     enum { half = (DEPTHWISE_PIXELS + 1) / 2 };
     const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns, down = args->row_step / args->row_dilation;
     const ptrdiff_t read = (args->rows - 1) * down + taps, inside = K(dense_steps)(args->end_row, args->row_dilation);
     const ptrdiff_t first = K(dense_steps)(args->first_row, args->row_dilation), end = inside < read ? inside : read;
-    const ptrdiff_t apart = (pixels + stretches - 1) / stretches;
+    const ptrdiff_t stride = args->column_step / args->column_dilation, apart = (pixels + stretches - 1) / stretches;
     const ptrdiff_t width = ((apart + half - 1) / half * half - 1) * stride + columns;
     REAL *const weights = (REAL *)args->room, *const image = weights + taps * columns * LANES;
     FASTCONV_ALIGN(64) REAL start[LANES], sums[DEPTHWISE_PIXELS * LANES];
@@ -104,10 +114,7 @@ static FASTCONV_INLINE void K(dense_vector)(const fastconv_depthwise_args *args,
         for (ptrdiff_t done = 0; done < apart; done += apart - done > half ? DEPTHWISE_PIXELS : half) {
             const REAL *x = in + done * stride * LANES;
             REAL *to = lanes == LANES ? out + done * args->out_column : sums;
-            if (apart - done > half)
-                K(dense_tile)(&strip, x, before, after, to, apart - done, DEPTHWISE_PIXELS, stride);
-            else
-                K(dense_tile)(&strip, x, before, after, to, apart - done, half, stride);
+            K(dense_tiles)[stride - 1][apart - done > half](&strip, x, before, after, to, apart - done);
             if (lanes < LANES)
                 K(dense_spread)(sums, apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS, lanes,
                                 stretches, apart, pixels - done, out + done * args->out_column, args->out_column);
@@ -115,27 +122,7 @@ static FASTCONV_INLINE void K(dense_vector)(const fastconv_depthwise_args *args,
     }
 }
 
-static FASTCONV_INLINE void K(dense_strips)(const fastconv_depthwise_args *args, const int stride) {
-    const ptrdiff_t most = args->strip < DEPTHWISE_PIXELS ? DEPTHWISE_PIXELS
-                                                          : args->strip / DEPTHWISE_PIXELS * DEPTHWISE_PIXELS;
-    const ptrdiff_t channels = args->channels, last = channels % LANES;
-    for (ptrdiff_t p = 0; p < args->pixels; p += most) {
-        const ptrdiff_t pixels = args->pixels - p < most ? args->pixels - p : most;
-        /* Unless these are few, what is left of the channels takes as many vectors as it fills. */
-        const int fit = last ? (int)(LANES / last) : 1, whole = fit == 1 || pixels < DEPTHWISE_PIXELS;
-        for (ptrdiff_t c = 0; c >= 0;) {
-            const int lanes = (int)(channels - c < LANES ? channels - c : LANES);
-            K(dense_vector)(args, p, pixels, c, lanes, lanes < LANES && !whole ? fit : 1, stride);
-            c = whole && channels >= LANES ? K(next_vector)(c, args->first_vector, channels)
-                : c + lanes < channels ? c + lanes : -1;
-        }
-    }
-}
-
-static FASTCONV_NOINLINE void K(dense_neighbours)(const fastconv_depthwise_args *args) { K(dense_strips)(args, 1); }
-static FASTCONV_NOINLINE void K(dense_every_other)(const fastconv_depthwise_args *args) { K(dense_strips)(args, 2); }
-
-/* Whether this is for dense_strips. */
+/* Whether it applies. */
 static int K(dense_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t step = args->column_step, across = args->column_dilation;
     return args->room && args->group == 1 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
@@ -143,6 +130,19 @@ static int K(dense_apply)(const fastconv_depthwise_args *args) {
 }
 
 static void K(depthwise_dense)(const fastconv_depthwise_args *args) {
+    const ptrdiff_t most = args->strip < DEPTHWISE_PIXELS ? DEPTHWISE_PIXELS
+                                                          : args->strip / DEPTHWISE_PIXELS * DEPTHWISE_PIXELS;
+    const ptrdiff_t channels = args->channels, last = channels % LANES;
     assert((size_t)args->room % (LANES * sizeof(REAL)) == 0);
-    (args->column_step == args->column_dilation ? K(dense_neighbours) : K(dense_every_other))(args);
+    for (ptrdiff_t p = 0; p < args->pixels; p += most) {
+        const ptrdiff_t pixels = args->pixels - p < most ? args->pixels - p : most;
+        /* Unless these are few, what is left of the channels takes as many vectors as it fills. */
+        const int fit = last ? (int)(LANES / last) : 1, whole = fit == 1 || pixels < DEPTHWISE_PIXELS;
+        for (ptrdiff_t c = 0; c >= 0;) {
+            const int lanes = (int)(channels - c < LANES ? channels - c : LANES);
+            K(dense_vector)(args, p, pixels, c, lanes, lanes < LANES && !whole ? fit : 1);
+            c = whole && channels >= LANES ? K(next_vector)(c, args->first_vector, channels)
+                : c + lanes < channels ? c + lanes : -1;
+        }
+    }
 }

@@ -44,7 +44,8 @@ static FASTCONV_INLINE void K(rows_end)(REAL *out, ptrdiff_t step, int inside, V
 /* Pixels [p, p + pixels) of every row of output, of the channels from c on.  Sums of rows before the first and after
  * the last are formed with the others, and go nowhere. */
 static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t c,
-                                           const int pixels, const int stride, const int stream) {
+                                           const int pixels, const int stride) {
+    const int stream = stride == 1 && args->stream;
     const ptrdiff_t column = p * stride, out_step = args->out_column;
     const ptrdiff_t first = args->first_row, last = args->end_row, rows = args->rows;
     const ptrdiff_t begin = args->first_column - column, end = args->end_column - column;
@@ -87,7 +88,7 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
 }
 
 /* The tiles of all rows, of each all channels.  A tile between others may compute some pixels of the one before again. */
-static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride, const int stream) {
+static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride) {
     enum { wide = DEPTHWISE_COLUMN, half = DEPTHWISE_COLUMN / 2 + 1 };
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
     const int halves = half < wide;
@@ -104,24 +105,23 @@ static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args,
         if (tile > rest && tile > 1) p = right - tile;
         for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, channels)) {
             if (wide > 1 && tile == wide)
-                K(rows_column)(args, p, c, wide, stride, stream);
+                K(rows_column)(args, p, c, wide, stride);
             else if (halves && tile == half)
-                K(rows_column)(args, p, c, half, stride, stream);
+                K(rows_column)(args, p, c, half, stride);
             else
-                K(rows_column)(args, p, c, 1, stride, stream);
+                K(rows_column)(args, p, c, 1, stride);
         }
     }
 }
 
 /* Functions of their own, each with registers for its tiles. */
-#define ROWS(name, stride, stream)                                                                                     \
+#define ROWS(name, stride)                                                                                             \
     static FASTCONV_NOINLINE void K(rows_##name)(const fastconv_depthwise_args *args) {                                \
         const fastconv_depthwise_args own = *args;  /* stores cannot change what is local */                           \
-        K(rows_columns)(&own, stride, stream);                                                                         \
+        K(rows_columns)(&own, stride);                                                                                 \
     }
-ROWS(s1, 1, 0)
-ROWS(s1_streamed, 1, 1)
-ROWS(s2, 2, 0)
+ROWS(s1, 1)
+ROWS(s2, 2)
 #undef ROWS
 
 /* Whether they apply. */
@@ -143,5 +143,5 @@ static void K(depthwise_rows)(const fastconv_depthwise_args *given) {
     args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
     args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
     args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
-    (args->row_step > down ? K(rows_s2) : args->stream ? K(rows_s1_streamed) : K(rows_s1))(args);
+    (args->row_step > down ? K(rows_s2) : K(rows_s1))(args);
 }

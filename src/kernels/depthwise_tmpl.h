@@ -143,7 +143,6 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
 #define WINDOW(name, taps, stride, grouped, whole) \
     static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped, whole); }
-WINDOW(any, 0, 0, ONE, 1)
 WINDOW(5s2, 5, 2, ONE, 1)
 WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
 WINDOW(3s1_grouped, 3, 1, NO_PADDING, 1)
@@ -151,13 +150,23 @@ WINDOW(3s2_grouped, 3, 2, NO_PADDING, 1)
 WINDOW(part, 0, 0, ANY, 0)
 #undef WINDOW
 
+/* Pixels [p, end) of every row. */
+static void K(depthwise_between)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t end, K(depthwise_fn) *kernel) {
+    const ptrdiff_t column = p * args->column_step;
+    fastconv_depthwise_args part = *args;
+    part.pixels = end - p;
+    part.in = (const REAL *)args->in + column * args->in_column;
+    part.out = (REAL *)args->out + p * args->out_column;
+    part.first_column -= column;
+    part.end_column -= column;
+    kernel(&part);
+}
+
 static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     static K(depthwise_fn) *const grouped[] = {K(depthwise_any_grouped), K(depthwise_3s1_grouped),
                                                K(depthwise_3s2_grouped)};
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
     const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
-    const ptrdiff_t reach = (args->pixels - 1) * step + (taps - 1) * across;
-    const int inside = args->first_column <= 0 && args->end_column > reach;
 
     if (args->shared)
         K(depthwise_shared)(args);
@@ -169,10 +178,15 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         K(depthwise_part)(args);
     else if (args->group == 1 && stride == 2 && taps == 5)
         K(depthwise_5s2)(args);
-    else if (inside)    /* groups of one, too: to permute nothing takes less than to look for padding */
-        grouped[taps == 3 ? stride : 0](args);
-    else
-        K(depthwise_any)(args);
+    else {      /* groups of one, too: to permute nothing takes less than to look for padding, but for the edges */
+        const ptrdiff_t last = args->end_column - 1 - (taps - 1) * across, pixels = args->pixels;
+        const ptrdiff_t right = last < 0 ? 0 : last / step >= pixels ? pixels : last / step + 1;
+        const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;
+        const ptrdiff_t left = first < right ? first : right;
+        K(depthwise_between)(args, 0, left, K(depthwise_part));
+        K(depthwise_between)(args, left, right, grouped[taps == 3 ? stride : 0]);
+        K(depthwise_between)(args, right, pixels, K(depthwise_part));
+    }
 }
 
 /* Outputs between whose inputs taps leave gaps: those that share inputs by themselves, as if there were none between. */
