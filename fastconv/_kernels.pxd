@@ -65,6 +65,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t first_out_row, end_out_row, first_out_column, end_out_column
         const void *weights[4]
         Py_ssize_t weights_stride
+        int stream
 
     ctypedef struct fastconv_depthwise_grad_args:
         Py_ssize_t rows, pixels, channels, shift

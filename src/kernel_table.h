@@ -96,6 +96,7 @@ typedef struct {
     ptrdiff_t first_out_row, end_out_row, first_out_column, end_out_column;
     const void *weights[4];           /* [2 * e + f], rows weights_stride apart */
     ptrdiff_t weights_stride;
+    int stream;                       /* write past the caches, whole vectors that are aligned */
 } fastconv_depthwise_phases_args;
 
 /* grad[r * grad_columns + t][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of

@@ -91,11 +91,7 @@ def depthwise(
         weights = call.unread(len(weights), -(-channels // lanes) * lanes)
         weights[:, :channels] = w.reshape(-1, channels)
     weights = call.rows(weights)
-    vector = call.table["lanes"] * call.dtype.itemsize
-    stream = (
-        channels % call.table["lanes"] == first_vector == 0
-        and not (out.addresses(np.arange(rows * pixels)) % vector).any()
-    )
+    stream = first_vector == 0 and streams(call, out, rows * pixels, channels)
     return call(
         "depthwise",
         out,
@@ -126,6 +122,13 @@ def depthwise(
         bias=call.line(bias) if "bias" in start else None,
         room=call.room(room_of(rows, pixels, taps, steps, dilations, strip)) if room else None,
     )
+
+
+def streams(call, out, pixels, channels):
+    """Whether the pixels of `out` may be written past the caches."""
+    vector = call.table["lanes"] * call.dtype.itemsize
+    aligned = not (out.addresses(np.arange(pixels)) % vector).any()
+    return channels % call.table["lanes"] == 0 and aligned
 
 
 def room_of(rows, pixels, taps, steps, dilations, strip):
@@ -223,6 +226,7 @@ def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):
     )
     out_row = want.shape[1] * out.stride
     operands = [call.rows(w) for w in weights]
+    stream = streams(call, out, want[..., 0].size, channels)
     return call(
         "depthwise_phases",
         out,
@@ -241,6 +245,7 @@ def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):
         end_out_column=end_column,
         weights=tuple(w.address for w in operands),
         weights_stride=operands[0].stride,
+        stream=stream,
     )
 
 

@@ -166,6 +166,14 @@ cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) n
     return to
 
 
+cdef bint may_stream_rows(
+    const Job *job, const char *out, Py_ssize_t row, Py_ssize_t column, Py_ssize_t channels,
+) noexcept nogil:
+    """Whether a result that goes past the caches is made of whole vectors, all of them aligned."""
+    cdef Py_ssize_t lanes = job.plan.kernels.lanes, size = job.plan.itemsize
+    return job.streams and channels % lanes == 0 and (<size_t> out | (row | column) * size) % (lanes * size) == 0
+
+
 cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexcept nogil:
     """The strip in each row of the part, which is one row where scratch has a slot for each tap."""
     cdef const Plan *plan = job.plan
@@ -208,8 +216,8 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     if strip.repeated:
         args.column_step *= plan.repeat
         args.out_column *= plan.repeat
-    args.stream = job.streams and args.first_vector == 0 and args.channels % plan.kernels.lanes == 0 and (
-        (<size_t> args.out | (args.out_row | args.out_column) * size) % (plan.kernels.lanes * size) == 0)
+    args.stream = args.first_vector == 0 and may_stream_rows(
+        job, <const char *> args.out, args.out_row, args.out_column, args.channels)
     for share in range(shares_of(plan)):
         args.accumulate = share > 0
         plan.kernels.depthwise(&args)
@@ -332,6 +340,8 @@ cdef bint run_phases(const Job *job, const Block *block, const Source *source) n
         args.out = job.out + size * plan.out_total * (
             ((block.image + image) * rows.out_size + 2 * block.row - above) * columns.out_size
             + 2 * block.column - left)
+        args.stream = may_stream_rows(
+            job, <const char *> args.out, args.out_row, args.out_column, args.channels)
         plan.kernels.depthwise_phases(&args)
     return True
 

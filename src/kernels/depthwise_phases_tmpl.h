@@ -40,7 +40,9 @@ static FASTCONV_INLINE void K(phases_tile)(const fastconv_depthwise_phases_args 
         FASTCONV_UNROLL
         for (int n = 0; n < 2 * squares; n++) {
             const ptrdiff_t column = 2 * p + n;
-            if (squares > 1 || (column >= args->first_out_column && column < args->end_out_column))
+            if (squares > 1 && args->stream)
+                V(stream)(out + n * args->out_column, sum[e][n % 2][n / 2]);
+            else if (squares > 1 || (column >= args->first_out_column && column < args->end_out_column))
                 V(store)(out + n * args->out_column, sum[e][n % 2][n / 2]);
         }
     }
@@ -82,5 +84,6 @@ static void K(depthwise_phases)(const fastconv_depthwise_phases_args *args) {
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0);
     assert(args->channels >= LANES);
     assert(args->taps == 1 || args->taps == 2);
+    assert(!args->stream || args->channels % LANES == 0);
     (args->taps == 1 ? K(phases_of3) : K(phases_of5))(args);
 }
