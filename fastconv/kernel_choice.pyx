@@ -286,7 +286,8 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         elif plan.op == WEIGHT_GRAD:
             plan.clipped = plan.clipped and may_clip and (
                 reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
-        plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1 or plan.group > 1
+        plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1
+                         or (plan.group > 1 and (plan.columns.in_step == 1 or plan.rows.taps * plan.columns.taps > 1))
                          or (plan.repeat > 1 and not plan.shared and source.column_stride != plan.out_total)
                          or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
                          or (padded and not plan.clipped))
