@@ -39,7 +39,7 @@ cdef extern from "kernel_table.h" nogil:
         int permute, accumulate
 
     ctypedef struct fastconv_depthwise_args:
-        Py_ssize_t rows, pixels, channels, group, first_vector, strip
+        Py_ssize_t rows, pixels, channels, group, group_outputs, group_vectors, first_vector, strip
         int accumulate, stream, shared
         Py_ssize_t second
         const void *in_ "in"

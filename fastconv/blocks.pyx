@@ -7,7 +7,7 @@ A depthwise pass has rows of pixels instead, and strips of them that stay in a c
 from libc.string cimport memset
 
 from fastconv._kernels cimport caches, fastconv_gather_args
-from fastconv.axes cimport Axis, same_taps
+from fastconv.axes cimport Axis, ceil_div, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES, MOST_TILE, copies_strips
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 
@@ -102,17 +102,24 @@ cdef void gather_row(
         slot += width
 
 
+cdef Py_ssize_t first_input(const Plan *plan, Py_ssize_t vector) noexcept nogil:
+    """The first input channel in a vector of scratch, where groups have more inputs than outputs, or fewer."""
+    cdef Py_ssize_t outputs = plan.group_outputs, each = ceil_div(plan.group, outputs)
+    return vector // each * (plan.kernels.lanes // outputs) * plan.group + vector % each * outputs
+
+
 cdef void gather_block(
     const Plan *plan, const Tensor *x, const Block *block, char *scratch, Source *source,
 ) noexcept nogil:
     """Copy what the block reads into `scratch`, padded and dense, unless it can be read in place."""
     cdef fastconv_gather_args args
     cdef const Axis *rows = &plan.rows
-    cdef Py_ssize_t image, slot, position
+    cdef Py_ssize_t image, slot, position, vectors, vector
     cdef Py_ssize_t size = plan.itemsize
     cdef char *base
     cdef char *to
     cdef char *row
+    cdef char *part
     if not plan.gathered:
         source.image_stride = x.batch_stride
         source.row_stride = rows.in_step * x.row_stride
@@ -132,7 +139,13 @@ cdef void gather_block(
 
     args.column_stride = x.column_stride
     args.pixel_step = plan.pixel_pitch
-    if not plan.depthwise:
+    vectors = 1
+    if plan.depthwise and plan.group > 1 and plan.group != plan.group_outputs:      # see src/README.md
+        vectors = plan.pixel_pitch // plan.kernels.lanes
+        args.outer, args.outer_step = plan.kernels.lanes // plan.group_outputs, plan.group_outputs
+        args.inner, args.inner_stride = min(plan.group, plan.group_outputs), x.channel_stride
+        args.outer_stride = plan.group * x.channel_stride
+    elif not plan.depthwise:
         args.outer, args.inner = plan.planes, plan.in_channels * (plan.groups // plan.planes)
         args.outer_stride, args.inner_stride = args.inner * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
@@ -154,7 +167,12 @@ cdef void gather_block(
         for slot in range(used_slots(rows, block.rows)):
             position = slot_position(rows, block.row, slot)
             row = base + position * x.row_stride * size if 0 <= position < rows.in_size else NULL
-            gather_row(plan, &args, row, x.column_stride, block, to + slot * plan.row_pitch * size)
+            for vector in range(vectors):
+                part = row
+                if row != NULL and vector > 0:
+                    part += size * x.channel_stride * first_input(plan, vector)
+                gather_row(plan, &args, part, x.column_stride, block,
+                           to + size * (slot * plan.row_pitch + vector * plan.kernels.lanes))
 
 
 cdef Py_ssize_t phase_steps(const Axis *axis, Py_ssize_t phase, Py_ssize_t start, Py_ssize_t count) noexcept nogil:

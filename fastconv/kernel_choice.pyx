@@ -101,6 +101,15 @@ cdef bint all_see_few(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noex
     return inner * vectors <= FEW_INPUTS and inner < 3 * outer
 
 
+cdef bint fits_vectors(const Plan *plan) noexcept nogil:
+    """Whether vectors hold a few whole groups of outputs, and inputs can be laid beside them."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
+    if not 1 < outputs < lanes or outputs & (outputs - 1):
+        return False
+    return inputs == outputs or (1 < inputs <= 2 * lanes and plan.groups * outputs % lanes == 0 and (
+        inputs <= outputs or inputs % outputs == 0))
+
+
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil:
     """Channels and steps of the pass, seen as one sum over taps; `tiled` whatever the channels."""
     cdef Geometry *g = &plan.geometry
@@ -112,11 +121,11 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding is
     # multiplied there, which dL/dx may only do if zero times every weight is zero.  (In dL/dW the sums of all
     # channels of a group do not fit the registers, and vectors along the runs of one group are faster.)
-    plan.group = inner if inner == multiplier and 1 < inner < plan.kernels.lanes and inner & (inner - 1) == 0 else 1
+    plan.group, plan.group_outputs = (multiplier, inner) if plan.op == INPUT_GRAD else (inner, multiplier)
     plan.tiled = tiled
-    if plan.group > 1 and (tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or (
-            plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights))):
-        plan.group = 1
+    if tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or not fits_vectors(plan) or (
+            plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights)):
+        plan.group = plan.group_outputs = 1
     # A few filters over a single channel have more pixels than channels to lay vectors along.
     single = inner == 1 and not tiled and (g.groups > 1 or (multiplier <= FEW_FILTERS and g.stride_width == 1))
     plan.shared = 0
@@ -145,6 +154,8 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         if plan.group > 1:
             plan.multiplier = 1
         plan.pixel_pitch = plan.shared if plan.shared > 0 else plan.out_total
+        if plan.group > 1:
+            plan.pixel_pitch *= ceil_div(plan.group, plan.group_outputs)
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
@@ -287,7 +298,8 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
             plan.clipped = plan.clipped and may_clip and (
                 reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1
-                         or (plan.group > 1 and (plan.columns.in_step == 1 or plan.rows.taps * plan.columns.taps > 1))
+                         or (plan.group > 1 and (plan.columns.in_step == 1 or plan.group != plan.group_outputs
+                                                 or plan.rows.taps * plan.columns.taps > 1))
                          or (plan.repeat > 1 and not plan.shared and source.column_stride != plan.out_total)
                          or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
                          or (padded and not plan.clipped))

@@ -34,7 +34,8 @@ cdef struct Plan:
     int threads
     # The pass as a sum over taps: input and output channels of one group (depthwise: of all), and of a whole pixel.
     Py_ssize_t images, groups, multiplier
-    Py_ssize_t group                # depthwise: channels that see each other, 1 or a few
+    Py_ssize_t group                # depthwise: input channels that an output channel sees, 1 or a few
+    Py_ssize_t group_outputs        # ... output channels that see the same, where group > 1
     Py_ssize_t shared               # depthwise: so many input channels, seen by all output channels; or 0
     Py_ssize_t in_channels, out_channels, in_total, out_total
     Axis rows, columns

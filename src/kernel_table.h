@@ -59,10 +59,12 @@ typedef fastconv_grad_args fastconv_ger_args;           /* the same for up to FA
 
 /* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
  *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of
- *     in[row * in_row + column * in_column + from(c) + i] * weights[(r * tap_columns + t) * group + i][c],
- *     from(c) = shared ? (c < half a vector ? 0 : second) : c - c % group */
+ *     in[row * in_row + column * in_column + from(c, i)] * weights[(r * tap_columns + t) * group + i][c],
+ *     from(c, i) = i + (shared ? (c < half a vector ? 0 : second) : c - c % group), or, where a group has another number
+ *     of outputs than of inputs, as src/README.md says */
 typedef struct {
     ptrdiff_t rows, pixels, channels, group;
+    ptrdiff_t group_outputs, group_vectors;     /* group > 1, not shared: outputs of a group, group over that, rounded up */
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
     int accumulate, stream;           /* stream: write past the caches where there is a way; all is aligned */

@@ -25,10 +25,15 @@ def place_taps(call, pixels, channels, taps, stride, dilation):
     }  # fmt: skip
 
 
-def by_group(x, group):
-    """For i in turn: beside every channel, the i-th one of its group."""
-    channels = np.arange(x.shape[-1])
-    return np.stack([x[..., channels - channels % group + i] for i in range(group)], axis=-2)
+def by_group(x, group, outputs, lanes):
+    """For i in turn: beside every output channel, the i-th input channel of its group."""
+    vectors = -(-group // outputs)
+    channels = np.arange(x.shape[-1] // vectors)
+    first = channels - channels % outputs
+    if vectors > 1:
+        first += channels // lanes * lanes * (vectors - 1)
+    inputs = [first + i // outputs * lanes + i % outputs for i in range(group)]
+    return np.stack([x[..., at] for at in inputs], axis=-2)
 
 
 def place_inside(call, shape, edges):
@@ -55,10 +60,12 @@ def place_inside(call, shape, edges):
 
 def depthwise(
     call, rows, pixels, channels, taps, steps, dilations, start, edges,
-    group=1, strip=64, first_vector=0, shared=False, pairs=False, room=False,
+    group=1, outputs=None, strip=64, first_vector=0, shared=False, pairs=False, room=False,
 ):  # fmt: skip
-    channels = call.table["lanes"] if pairs else channels
-    channels = channels if shared else -(-channels // group) * group
+    lanes = call.table["lanes"]
+    outputs = outputs or group
+    channels = lanes if pairs else channels
+    channels = channels if shared else -(-channels // outputs) * outputs
     height, width = (
         (count - 1) * step + (reach - 1) * dilation + 1 if count and reach else 0
         for count, step, reach, dilation in zip((rows, pixels), steps, taps, dilations, strict=True)
@@ -67,13 +74,13 @@ def depthwise(
     padded = group == 1 or shared
     x, fields = place_inside(
         call,
-        (height, width, group if shared else channels),
+        (height, width, group if shared else channels * -(-group // outputs)),
         edges if padded and not pairs else (0, 0, 0, 0),
     )
     w = call.values(*taps, group, channels)
     bias = call.values(channels)
     before = call.values(rows * pixels, channels)
-    read = np.repeat(x[..., None], channels, -1) if shared else by_group(x, group)
+    read = np.repeat(x[..., None], channels, -1) if shared else by_group(x, group, outputs, lanes)
     if pairs:
         read[:, :-1, :, channels // 2 :] = x[:, 1:, :, None]
     read = wide(read)
@@ -87,7 +94,6 @@ def depthwise(
     out = call.output(before, want, taps[0] * taps[1] * group + 1)
     weights = w.reshape(-1, channels)
     if shared:  # whole vectors are read, whatever they hold
-        lanes = call.table["lanes"]
         weights = call.unread(len(weights), -(-channels // lanes) * lanes)
         weights[:, :channels] = w.reshape(-1, channels)
     weights = call.rows(weights)
@@ -100,6 +106,8 @@ def depthwise(
         pixels=pixels,
         channels=channels,
         group=group,
+        group_outputs=outputs,
+        group_vectors=-(-group // outputs),
         first_vector=0
         if "out" in start or group > 1 or shared
         else first_vector % call.table["lanes"],
@@ -170,11 +178,19 @@ def depthwise_cases(table):
                 first_vector=chosen.choice((0, 1, 0, lanes - 1, 2)),
                 room=chosen.choice((False, True)),
             )
+    # Groups with another number of outputs than of inputs.
+    for outputs, group in ((2, 4), (lanes // 2, lanes), (lanes // 2, 2), (lanes, 2 * lanes)):
+        if outputs > 1 and (group < outputs or group % outputs == 0):
+            for window, pixels in itertools.product(WINDOWS[::5], (1, 6, 17)):
+                yield case(**dict(zip(("taps", "steps", "dilations"), window, strict=True)),
+                           rows=2, pixels=pixels, channels=2 * lanes, group=group, outputs=outputs,
+                           start=chosen.choice(STARTS), edges=EDGES[0])  # fmt: skip
     # Channels that fill less than half of a vector, where some pixels are copied beside others.
-    for channels, pixels in itertools.product((2, lanes // 2, lanes + lanes // 2 - 1), (1, 14, 45)):
+    few = (2, lanes // 2, lanes + lanes // 2 - 1)
+    for channels, pixels in itertools.product(few, (1, 14, 45)):
         for taps, steps in (((5, 5), (1, 1)), ((7, 7), (2, 2)), ((4, 1), (1, 1))):
-            yield case(taps=taps, steps=steps, dilations=(1, 1), rows=3, pixels=pixels, channels=channels,
-                       start=chosen.choice(STARTS), edges=chosen.choice(EDGES),
+            yield case(taps=taps, steps=steps, dilations=(1, 1), rows=3, pixels=pixels,
+                       channels=channels, start=chosen.choice(STARTS), edges=chosen.choice(EDGES),
                        strip=chosen.choice((64, 16, 1)), room=True)  # fmt: skip
     yield from shared_cases(lanes)
 

@@ -118,10 +118,11 @@ cdef char *pack_group(const Job *job, const Tensor *w, const char *source, char 
     cdef Py_ssize_t i, i_stride = w.column_stride
     cdef fastconv_gather_args args
     args.lead = args.tail = args.outer_stride = args.outer_step = 0
-    args.outer, args.inner, args.pixels = 1, plan.group, plan.groups
-    args.column_stride, args.pixel_step = plan.group * w.channel_stride, plan.group
+    args.outer, args.inner, args.pixels = 1, plan.group_outputs, plan.groups
+    args.column_stride, args.pixel_step = plan.group_outputs * w.channel_stride, plan.group_outputs
     args.inner_stride = w.channel_stride
     if plan.op == INPUT_GRAD:
+        args.column_stride = plan.group * w.channel_stride
         i_stride, args.inner_stride = w.channel_stride, w.column_stride
     for i in range(plan.group):
         args.x, args.scratch = source + i * i_stride * plan.itemsize, to
@@ -187,6 +188,8 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef Py_ssize_t share
     cdef fastconv_depthwise_args args
     args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, inputs_of(plan)
+    args.group_outputs = plan.group_outputs
+    args.group_vectors = (plan.group + plan.group_outputs - 1) // plan.group_outputs
     args.shared, args.second = plan.shared > 0, part.source.column_pitch if plan.shared and strip.repeated else 0
     args.first_vector = job.shift if strip.split else 0
     args.strip = plan.strip_pixels

@@ -3,7 +3,7 @@
  * of many taps, from a copy: depthwise_dense_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
- * input channel of its group beside each output channel.  Where a few taps are neighbours, they are a window: each
+ * input channel of its group beside each output channel.  Inputs that are more than the outputs lie in further vectors.  Where a few taps are neighbours, they are a window: each
  * input vector is loaded once for every tap that reads it, whose weights stay in registers.  Other taps load their
  * own. */
 
@@ -70,7 +70,8 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
                                               const int lanes, const int grouped) {
     const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
     const int group = grouped ? (int)args->group : 1;
-    const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column + c;
+    const ptrdiff_t outputs = grouped ? args->group_outputs : 1, vectors = grouped ? args->group_vectors : 1;
+    const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column + c * vectors;
     REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
     VEC sum[DEPTHWISE_PIXELS];
 
@@ -86,9 +87,12 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
     for (ptrdiff_t r = 0; r < args->tap_rows; r++, in += down * args->in_row) {
         const REAL *w = (const REAL *)args->weights + r * args->tap_columns * group * args->weights_stride + c;
         if (row + r * down < args->first_row || row + r * down >= args->end_row) continue;
-        for (int i = 0; i < group; i++, w += args->weights_stride)
-            K(depthwise_row)(args, in, w, args->first_column - column, args->end_column - column, sum, pixels,
-                                 taps, stride, lanes, grouped, V(group_index)(group, i));
+        ptrdiff_t vector = 0, lane = 0;
+        for (int i = 0; i < group; i++, lane++, w += args->weights_stride) {
+            if (grouped && lane == outputs) lane = 0, vector += LANES;
+            K(depthwise_row)(args, in + vector, w, args->first_column - column, args->end_column - column, sum, pixels,
+                             taps, stride, lanes, grouped, V(group_index)((int)outputs, (int)lane));
+        }
     }
     FASTCONV_UNROLL
     for (int m = 0; m < pixels; m++) K(store_up_to)(out + m * args->out_column, sum[m], lanes);
@@ -195,9 +199,11 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     const ptrdiff_t columns = args->column_dilation % args->column_step ? 1 : args->column_dilation / args->column_step;
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0 && args->channels >= 0);
     assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
-    assert(args->shared || (args->group <= LANES && LANES % args->group == 0 && args->channels % args->group == 0));
+    assert(args->shared || (args->group_outputs <= LANES && LANES % args->group_outputs == 0 && args->channels % args->group_outputs == 0));
+    assert(args->shared || args->group == args->group_outputs || args->channels % LANES == 0);
+    assert(args->shared || args->group_vectors == (args->group + args->group_outputs - 1) / args->group_outputs);
     assert(args->group >= 1 && (!args->stream || args->channels % LANES == 0));
-    assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared ? !args->first_vector : args->first_vector % args->group == 0));
+    assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared ? !args->first_vector : args->first_vector % args->group_outputs == 0));
 
     for (ptrdiff_t y = 0; y < rows; y++) {
         for (ptrdiff_t p = 0; p < columns; p++) {
