@@ -113,6 +113,22 @@ def test_groups(groups):
         check(Conv((1, 6, 5, groups * depth), (3, 3, depth, groups * width), 1, 1, 1, groups), "f4")
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("depth", "width"), [(2, 4), (4, 2), (3, 4), (8, 2), (4, 8), (16, 8)])
+def test_groups_of_another_number_of_outputs(depth, width, stride):
+    for kernel in ((1, 1), (3, 3), (2, 5)):
+        conv = Conv((2, 6, 19, 16 * depth), (*kernel, depth, 16 * width), stride, "same", 1, 16)
+        check(conv, "f4")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [2, 3, 5, 7, 8, 12, 24])
+def test_depthwise_with_many_taps_over_few_channels(channels, stride):
+    for kernel in ((5, 5), (7, 7), (1, 4)):
+        conv = Conv((2, 9, 50, channels), (*kernel, 1, channels), stride, "same", 1, channels)
+        check(conv, "f4")
+
+
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2, 3, 5])
 def test_stride_and_dilation_with_every_small_size(stride, dilation):
