@@ -162,7 +162,7 @@ def depthwise_cases(table):
     lanes = table["lanes"]
     chosen = random.Random("depthwise")
     groups = [1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= lanes)]
-    # Tiles of 14, 7, 4, 3 and 1 pixels, and those that overlap others; half of them at a time.
+    # Tiles of 14, 7, 4, 2 and 1 pixels, and those that overlap others; half of them at a time.
     halves = itertools.cycle(((0, 3, 5, 8, 15, 23), (1, 4, 7, 13, 17, 35)))
     for window, channels in itertools.product(WINDOWS, around(lanes, 3 * lanes)):
         for pixels in next(halves):

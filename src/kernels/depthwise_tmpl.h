@@ -103,7 +103,7 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                                      ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
                                                      const int lanes, const int grouped) {
-    enum { half = DEPTHWISE_PIXELS / 2 };
+    enum { half = DEPTHWISE_PIXELS / 2, few = (half + 1) / 2 };
     const int most = grouped == ANY ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
     const ptrdiff_t pixels = args->pixels;
     while (p < end) {
@@ -113,10 +113,14 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
             p = rest < most ? pixels - most : p;
             K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped);
             p += most;
-        } else if (rest >= half || (again && pixels >= half)) {
+        } else if (rest >= half || (again && rest > few && pixels >= half)) {
             p = rest < half ? pixels - half : p;
             K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, grouped);
             p += half;
+        } else if (rest >= few || (again && pixels >= few)) {
+            p = rest < few ? pixels - few : p;
+            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, grouped);
+            p += few;
         } else {
             K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, grouped);
         }
