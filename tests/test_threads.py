@@ -94,9 +94,9 @@ def test_an_image_alone_gives_the_same_bits_as_in_a_batch(conv, which, algorithm
 
 @pytest.mark.parametrize("which", ["forward", "input_grad"])
 @pytest.mark.parametrize("conv", [
-    Conv((24, 25, 80), (2, 5, 1, 80), groups=80, padding=((1, 0), (2, 2))),
+    Conv((24, 25, 80), (2, 3, 1, 80), groups=80, padding=((1, 0), (1, 1))),
     Conv((24, 25, 80), (5, 5, 1, 80), groups=80, padding=2, stride=2),
-    Conv((12, 9, 160), (1, 7, 1, 160), groups=160, padding=((0, 0), (3, 3))),
+    Conv((9, 12, 160), (7, 1, 1, 160), groups=160, padding=((3, 3), (0, 0))),
 ], ids=str)  # fmt: skip
 def test_depthwise_arrays_beyond_the_caches_give_the_same_bits(conv, which):
     """They go in the order of memory, others by whole rows of a vector of channels."""
