@@ -128,7 +128,11 @@ def depthwise(
         weights=weights.address,
         weights_stride=weights.stride,
         bias=call.line(bias) if "bias" in start else None,
-        room=call.room(room_of(rows, pixels, taps, steps, dilations, strip)) if room else None,
+        room=call.room(
+            room_of(rows, pixels, taps, steps, dilations, strip, max(lanes // channels, 1))
+        )
+        if room
+        else None,
     )
 
 
@@ -139,10 +143,10 @@ def streams(call, out, pixels, channels):
     return channels % call.table["lanes"] == 0 and aligned
 
 
-def room_of(rows, pixels, taps, steps, dilations, strip):
-    """Vectors: of the weights, and of what a strip reads."""
+def room_of(rows, pixels, taps, steps, dilations, strip, stretches):
+    """Vectors: of the weights, and of what a strip reads, as many stretches of it side by side."""
     down, across = (-(-step // dilation) for step, dilation in zip(steps, dilations, strict=True))
-    columns = (min(pixels, max(strip, 16)) + 16) * across + taps[1]
+    columns = (min(pixels, max(strip, 16)) // stretches + 16) * across + taps[1]
     return taps[0] * taps[1] + ((rows - 1) * down + taps[0]) * columns
 
 

@@ -3,9 +3,9 @@
  * of many taps, from a copy: depthwise_dense_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
- * input channel of its group beside each output channel.  Inputs that are more than the outputs lie in further vectors.  Where a few taps are neighbours, they are a window: each
- * input vector is loaded once for every tap that reads it, whose weights stay in registers.  Other taps load their
- * own. */
+ * input channel of its group beside each output channel.  Inputs that are more than the outputs lie in further vectors.
+ * Where a few taps are neighbours, they are a window: each input vector is loaded once for every tap that reads it, whose
+ * weights stay in registers.  Other taps load their own. */
 
 /* Groups are the channel's own, or have all inputs there, or neither is known. */
 #define ONE 0
