@@ -2,19 +2,22 @@
  * where nothing lies between: pixels of many channels are so far apart that they share a few sets of L1, and NumPy's
  * arrays seldom start where vectors are aligned.  Columns of padding are zeros there, so weights have to be finite. */
 
-/* What the tiles of a strip share. */
+/* What the rows of a strip share.  Where its vectors are not of one pixel each, they hold so many `lanes` of as many
+ * stretches of pixels as side by side fill one. */
 typedef struct {
     const REAL *weights;                /* [rows][columns] */
     const REAL *start;
     ptrdiff_t columns, in_row, out_column;
-    int accumulate;
+    int accumulate, lanes, stretches;
+    ptrdiff_t pixels, apart;            /* of the strip, and from the first of a stretch to that of the next */
 } K(dense_strip);
 
 /* Pixels beside each other, of which the first `count` are wanted, and the rows of taps that are inside. */
 static FASTCONV_INLINE void K(dense_tile)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row,
                                           ptrdiff_t end_row, REAL *out, ptrdiff_t count, const int pixels,
                                           const int stride) {
-    const ptrdiff_t columns = strip->columns, in_row = strip->in_row, out_column = strip->out_column;
+    const ptrdiff_t columns = strip->columns, in_row = strip->in_row;
+    const ptrdiff_t out_column = strip->lanes < LANES ? LANES : strip->out_column;
     const REAL *w = strip->weights + first_row * columns * LANES;
     VEC sum[DEPTHWISE_PIXELS];
     FASTCONV_UNROLL
@@ -33,15 +36,40 @@ static FASTCONV_INLINE void K(dense_tile)(const K(dense_strip) *strip, const REA
         if (m < count) V(store)(out + m * out_column, sum[m]);
 }
 
-/* Functions of their own, each with registers for its tile: [stride - 1][whether it is a wide one]. */
-#define TILE(name, pixels, stride) static FASTCONV_NOINLINE void K(dense_##name)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row, ptrdiff_t end_row, REAL *out, ptrdiff_t count) { K(dense_tile)(strip, in, first_row, end_row, out, count, pixels, stride); }
-TILE(half1, (DEPTHWISE_PIXELS + 1) / 2, 1)
-TILE(wide1, DEPTHWISE_PIXELS, 1)
-TILE(half2, (DEPTHWISE_PIXELS + 1) / 2, 2)
-TILE(wide2, DEPTHWISE_PIXELS, 2)
-#undef TILE
-static void (*const K(dense_tiles)[2][2])(const K(dense_strip) *, const REAL *, ptrdiff_t, ptrdiff_t, REAL *, ptrdiff_t) = {
-    {K(dense_half1), K(dense_wide1)}, {K(dense_half2), K(dense_wide2)}};
+/* A few pixels, from `done` on of each stretch, to where they belong. */
+static FASTCONV_NOINLINE void K(dense_spread)(const K(dense_strip) *strip, const REAL *sums, ptrdiff_t done, REAL *out) {
+    const ptrdiff_t left = strip->apart - done, most = left < DEPTHWISE_PIXELS ? left : DEPTHWISE_PIXELS;
+    const ptrdiff_t step = strip->out_column;
+    const int lanes = strip->lanes;
+    for (int s = 0; s < strip->stretches; s++, sums += lanes) {
+        const ptrdiff_t first = s * strip->apart + done, there = strip->pixels - first;
+        for (ptrdiff_t m = 0; m < most && m < there; m++)
+            V(store_part)(out + (first + m) * step, V(load_part)(sums + m * LANES, lanes), lanes);
+    }
+}
+
+/* A row of the strip. */
+static FASTCONV_INLINE void K(dense_row)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row,
+                                         ptrdiff_t end_row, REAL *out, const int stride) {
+    enum { half = (DEPTHWISE_PIXELS + 1) / 2 };
+    FASTCONV_ALIGN(64) REAL sums[DEPTHWISE_PIXELS * LANES];
+    for (ptrdiff_t done = 0; done < strip->apart; done += strip->apart - done > half ? DEPTHWISE_PIXELS : half) {
+        const ptrdiff_t left = strip->apart - done;
+        const REAL *x = in + done * stride * LANES;
+        REAL *to = strip->lanes < LANES ? sums : out + done * strip->out_column;
+        if (left > half)
+            K(dense_tile)(strip, x, first_row, end_row, to, left, DEPTHWISE_PIXELS, stride);
+        else
+            K(dense_tile)(strip, x, first_row, end_row, to, left, half, stride);
+        if (strip->lanes < LANES) K(dense_spread)(strip, sums, done, out);
+    }
+}
+
+/* Functions of their own, each with registers for its tiles. */
+#define ROW(stride) static FASTCONV_NOINLINE void K(dense_row##stride)(const K(dense_strip) *given, const REAL *in, ptrdiff_t first_row, ptrdiff_t end_row, REAL *out) { const K(dense_strip) strip = *given; K(dense_row)(&strip, in, first_row, end_row, out, stride); }
+ROW(1)
+ROW(2)
+#undef ROW
 
 /* Which multiple of `step` is the first from `at` on; 0 if that is negative. */
 static FASTCONV_INLINE ptrdiff_t K(dense_steps)(ptrdiff_t at, ptrdiff_t step) {
@@ -75,14 +103,6 @@ static FASTCONV_NOINLINE void K(dense_copy)(const fastconv_depthwise_args *args,
         K(dense_rows)(args, first, end, column, width, in, to, lanes);
 }
 
-/* A few pixels that are not whole vectors: of each, `lanes` channels of as many stretches as side by side fill one. */
-static FASTCONV_NOINLINE void K(dense_spread)(const REAL *sums, ptrdiff_t count, int lanes, int stretches,
-                                              ptrdiff_t apart, ptrdiff_t left, REAL *out, ptrdiff_t out_column) {
-    for (int s = 0; s < stretches; s++, sums += lanes, out += apart * out_column, left -= apart)
-        for (ptrdiff_t m = 0; m < count && m < left; m++)
-            V(store_part)(out + m * out_column, V(load_part)(sums + m * LANES, lanes), lanes);
-}
-
 /* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels. */
 static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
                                               ptrdiff_t c, int lanes, int stretches) {
@@ -93,9 +113,9 @@ static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *arg
     const ptrdiff_t stride = args->column_step / args->column_dilation, apart = (pixels + stretches - 1) / stretches;
     const ptrdiff_t width = ((apart + half - 1) / half * half - 1) * stride + columns;
     REAL *const weights = (REAL *)args->room, *const image = weights + taps * columns * LANES;
-    FASTCONV_ALIGN(64) REAL start[LANES], sums[DEPTHWISE_PIXELS * LANES];
-    const ptrdiff_t out_column = lanes == LANES ? args->out_column : LANES;
-    const K(dense_strip) strip = {weights, start, columns, width * LANES, out_column, args->accumulate};
+    FASTCONV_ALIGN(64) REAL start[LANES];
+    const K(dense_strip) strip = {weights, start, columns, width * LANES, args->out_column, args->accumulate,
+                                  lanes, stretches, pixels, apart};
     V(store)(start, V(zero)());
     for (int s = 0; s < stretches; s++) {
         for (ptrdiff_t t = 0; t < taps * columns; t++)
@@ -111,14 +131,7 @@ static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *arg
         const ptrdiff_t after = end - top < taps ? end - top : taps;
         const REAL *in = image + (top - first) * strip.in_row;
         REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
-        for (ptrdiff_t done = 0; done < apart; done += apart - done > half ? DEPTHWISE_PIXELS : half) {
-            const REAL *x = in + done * stride * LANES;
-            REAL *to = lanes == LANES ? out + done * args->out_column : sums;
-            K(dense_tiles)[stride - 1][apart - done > half](&strip, x, before, after, to, apart - done);
-            if (lanes < LANES)
-                K(dense_spread)(sums, apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS, lanes,
-                                stretches, apart, pixels - done, out + done * args->out_column, args->out_column);
-        }
+        (stride == 1 ? K(dense_row1) : K(dense_row2))(&strip, in, before, after, out);
     }
 }
 
