@@ -8,16 +8,15 @@ from libc.string cimport memset
 
 from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, ceil_div, same_taps
-from fastconv.kernel_choice cimport BEYOND_CACHES, MOST_TILE, copies_strips
+from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
+from fastconv.strips cimport copies_strips, copy_strips
 
 # Bytes from pixel to pixel of which only two lines are in different sets of L1.
 cdef Py_ssize_t SAME_SETS = 2048
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
-# Bytes of a strip that is copied.
-cdef Py_ssize_t ROOM_BYTES = 192 << 10
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -140,7 +139,7 @@ cdef void gather_block(
     args.column_stride = x.column_stride
     args.pixel_step = plan.pixel_pitch
     vectors = 1
-    if plan.depthwise and plan.group > 1 and plan.group != plan.group_outputs:      # see src/README.md
+    if plan.group != plan.group_outputs:        # see src/README.md
         vectors = plan.pixel_pitch // plan.kernels.lanes
         args.outer, args.outer_step = plan.kernels.lanes // plan.group_outputs, plan.group_outputs
         args.inner, args.inner_stride = min(plan.group, plan.group_outputs), x.channel_stride
@@ -169,7 +168,7 @@ cdef void gather_block(
             row = base + position * x.row_stride * size if 0 <= position < rows.in_size else NULL
             for vector in range(vectors):
                 part = row
-                if row != NULL and vector > 0:
+                if row != NULL:
                     part += size * x.channel_stride * first_input(plan, vector)
                 gather_row(plan, &args, part, x.column_stride, block,
                            to + size * (slot * plan.row_pitch + vector * plan.kernels.lanes))
@@ -364,27 +363,6 @@ cdef bint goes_down(const Plan *plan) noexcept nogil:
     return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
         plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
         and plan.rows.in_step == plan.columns.in_step <= 2)
-
-
-cdef Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
-    """Of the copy of what a strip reads of a vector of channels, and of its weights."""
-    cdef Py_ssize_t rows = (plan.strip_rows - 1) * plan.rows.in_step + plan.rows.taps
-    return (rows * plan.room_columns + plan.rows.taps * plan.columns.taps) * plan.kernels.lanes * plan.itemsize
-
-
-cdef void copy_strips(Plan *plan) noexcept nogil:
-    """Strips whose rows that a tile reads stay in L1, and in which rows of taps are copied few times over.
-
-    Where channels are less than a vector, that has as many stretches of a strip side by side.
-    """
-    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize, taps = plan.columns.taps
-    cdef Py_ssize_t stretches = max(plan.kernels.lanes // plan.out_total, 1)
-    plan.strip_pixels = stretches * max(
-        (caches().l1 * 3 // 4 // (vector * plan.rows.taps) - taps) // plan.columns.in_step, MOST_TILE)
-    plan.room_columns = taps + plan.columns.in_step * (
-        min(plan.strip_pixels, plan.columns.block) // stretches + MOST_TILE)
-    plan.strip_rows = min(max((ROOM_BYTES // (vector * plan.room_columns) - plan.rows.taps) // plan.rows.in_step, 1),
-                          plan.rows.block)
 
 
 cdef void choose_strips(Plan *plan) noexcept nogil:

@@ -91,8 +91,7 @@ cdef str bound_of(const Plan *plan, double moved):
 
 cdef str kernel_of(const Plan *plan):
     if plan.depthwise:
-        kind = "one filter a channel" if plan.group == 1 else (
-            f"groups of {plan.group_outputs} channels in a vector")
+        kind = "one filter a channel" if plan.group == 1 else f"groups of {plan.group_outputs} channels in a vector"
         if plan.shared > 0:
             kind = "down columns of tiles, each input channel beside all filters"
         return kind + (f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")

@@ -8,12 +8,10 @@ cdef enum:
     BEYOND_CACHES = 16
     # Taps across from which on each input of a depthwise pass has so many products that how it lies does not matter.
     MANY_PRODUCTS = 7
-    MOST_TILE = 16              # pixels of a depthwise tile
 
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil
 cdef bint choose_dot(const Plan *plan) noexcept nogil
 cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil
-cdef bint copies_strips(const Plan *plan) noexcept nogil
 cdef void choose_vectors(Plan *plan) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil

@@ -6,6 +6,7 @@ from fastconv._kernels cimport FASTCONV_EVEN_COLUMNS, FASTCONV_LATENT_SUMS, cach
 from fastconv.axes cimport Axis, ceil_div, reads_everywhere
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
+from fastconv.strips cimport copies_strips, stretches_pay
 
 cdef Py_ssize_t FEW_FILTERS = 4
 # Pixels across for which tiles are wide enough, and vectors of products a tap that a tile's pixels cost more than.
@@ -29,10 +30,6 @@ cdef double WORTH_LOOKING = 8
 # at the edges to go by themselves.
 cdef double COPYING = 8
 cdef double WORTH_TRIMMING = 0.01
-# Taps of a phase, or of a stride, from which on a depthwise pass copies what it reads; vectors of the smallest strip
-# for which it does.
-cdef Py_ssize_t COPIED_TAPS = 12
-cdef Py_ssize_t MOST_COPIED = 8192
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
@@ -153,9 +150,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         plan.planes = 1
         if plan.group > 1:
             plan.multiplier = 1
-        plan.pixel_pitch = plan.shared if plan.shared > 0 else plan.out_total
-        if plan.group > 1:
-            plan.pixel_pitch *= ceil_div(plan.group, plan.group_outputs)
+        plan.pixel_pitch = plan.shared if plan.shared > 0 else plan.out_total * ceil_div(plan.group, plan.group_outputs)
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
@@ -207,29 +202,6 @@ cdef bint choose_dot(const Plan *plan) noexcept nogil:
     return (plan.rows.in_size * plan.columns.in_size <= 2
             and plan.in_channels >= 10 * plan.kernels.lanes and plan.out_channels > plan.kernels.narrow_panel
             and 2 * plan.rows.taps * plan.columns.taps * plan.in_channels * plan.itemsize <= MOST_PACKED)
-
-
-cdef bint copies_strips(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
-
-    Or so many across that pixels at the edges, which go by themselves, would take long.
-    """
-    cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
-    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
-            plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
-        return False            # the last: parts of vectors cannot be added to
-    if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
-        return False
-    return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (
-        plan.columns.padded and steps == 1 and plan.columns.taps > 3)
-
-
-cdef bint stretches_pay(const Plan *plan) noexcept nogil:
-    """Whether copies of several stretches of pixels, side by side in a vector, cost less than lines read in place."""
-    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, stretches = plan.kernels.lanes // plan.out_total
-    cdef double edges = (plan.columns.taps - 1) * (1 + 150.0 / taps) if plan.columns.padded else 0
-    return (taps + stretches * (4 + 1.5 * plan.rows.taps)) * plan.columns.extent / stretches < 2 * taps * (
-        plan.columns.extent * <double> plan.out_total / plan.kernels.lanes + edges)
 
 
 cdef void choose_repeat(Plan *plan) noexcept nogil:

@@ -8,9 +8,10 @@ import os
 
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
-from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of, room_bytes
+from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
+from fastconv.strips cimport room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096

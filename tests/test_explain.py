@@ -56,6 +56,7 @@ def test_what_bounds_a_call(conv, bound):
         (Conv((1, 30, 30, 64), (3, 3, 64, 1)), "vectors along the input channels"),
         (Conv((1, 30, 30, 64), (3, 3, 1, 64), groups=64), "one filter a channel"),
         (Conv((1, 30, 30, 64), (3, 3, 2, 64), groups=32), "groups of 2 channels in a vector"),
+        (Conv((1, 30, 30, 64), (3, 3, 4, 32), groups=16), "groups of 2 channels in a vector"),
         (Conv((1, 60, 60, 1), (3, 3, 1, 1)), "a vector takes"),
         (Conv((2, 1, 1, 70), (1, 1, 70, 45)), "weights row by row"),
         (Conv((1, 30, 30, 3), (3, 3, 3, 4)), "each input channel beside all filters"),
@@ -65,6 +66,11 @@ def test_what_bounds_a_call(conv, bound):
 def test_the_kernel_is_named(conv, kernel):
     # Groups of two do not fit a vector of two lanes.
     assert kernel in explain(conv, dtype=np.float32).blocking["kernel"]
+
+
+def test_what_a_stride_skips_is_not_gathered_for_groups():
+    conv = Conv((1, 30, 30, 64), (1, 1, 2, 64), stride=2, groups=32)
+    assert explain(conv).blocking["input"] == "read in place"
 
 
 def test_short_runs_share_a_tile_in_weight_grad():

@@ -28,7 +28,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, aligned, alternating, find_taps
+from fastconv.axes cimport Axis, aligned, alternating, ceil_div, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     goes_down, inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)
@@ -189,7 +189,7 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef fastconv_depthwise_args args
     args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, inputs_of(plan)
     args.group_outputs = plan.group_outputs
-    args.group_vectors = (plan.group + plan.group_outputs - 1) // plan.group_outputs
+    args.group_vectors = ceil_div(plan.group, plan.group_outputs)
     args.shared, args.second = plan.shared > 0, part.source.column_pitch if plan.shared and strip.repeated else 0
     args.first_vector = job.shift if strip.split else 0
     args.strip = plan.strip_pixels

@@ -165,10 +165,8 @@ static void K(gather)(const fastconv_gather_args *given) {
         if (repeated)
             for (ptrdiff_t p = 0; p < args->pixels; p++)
                 K(gather_line)(scratch + p * step, x + p * stride, args->outer, inner, 1);
-        else if (inner == step && inner == 1 && stride > 1)
-            K(gather_line)(scratch, x, args->pixels, 1, stride);
-        else if (inner == step && inner > 1 && args->inner_stride == 0 && stride == 1)
-            K(gather_line)(scratch, x, args->pixels, inner, 1);
+        else if (inner == step && (inner == 1 ? stride > 1 : args->inner_stride == 0 && stride == 1))
+            K(gather_line)(scratch, x, args->pixels, inner, stride);
         else if (inner >= LANES && args->inner_stride > 1 && args->inner_stride <= 4)
             for (ptrdiff_t p = 0; p < args->pixels; p++)
                 K(gather_line)(scratch + p * step, x + p * stride, inner, 1, args->inner_stride);

@@ -1,0 +1,55 @@
+# Strips of a depthwise pass with many taps: what each reads is copied, vector by vector, to where all of it is aligned.
+# Inline, without a module of its own.
+from fastconv._kernels cimport caches
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan
+
+cdef enum:
+    # Taps of a phase, or of a stride, from which on a pass copies; vectors of the smallest strip for which it does.
+    COPIED_TAPS = 12
+    MOST_COPIED = 8192
+    ROOM_BYTES = 192 << 10      # of a strip's copy
+    MOST_TILE = 16              # pixels of a tile
+
+
+cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
+
+    Or so many across that pixels at the edges, which go by themselves, would take long.
+    """
+    cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
+    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
+            plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
+        return False            # the last: parts of vectors cannot be added to
+    if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
+        return False
+    return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (
+        plan.columns.padded and steps == 1 and plan.columns.taps > 3)
+
+
+cdef inline bint stretches_pay(const Plan *plan) noexcept nogil:
+    """Whether copies of several stretches of pixels, side by side in a vector, cost less than lines read in place."""
+    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, stretches = plan.kernels.lanes // plan.out_total
+    cdef double edges = (plan.columns.taps - 1) * (1 + 150.0 / taps) if plan.columns.padded else 0
+    return (taps + stretches * (4 + 1.5 * plan.rows.taps)) * plan.columns.extent / stretches < 2 * taps * (
+        plan.columns.extent * <double> plan.out_total / plan.kernels.lanes + edges)
+
+
+cdef inline Py_ssize_t room_bytes(const Plan *plan) noexcept nogil:
+    """Of the copy of what a strip reads of a vector of channels, and of its weights."""
+    cdef Py_ssize_t rows = (plan.strip_rows - 1) * plan.rows.in_step + plan.rows.taps
+    return (rows * plan.room_columns + plan.rows.taps * plan.columns.taps) * plan.kernels.lanes * plan.itemsize
+
+
+cdef inline void copy_strips(Plan *plan) noexcept nogil:
+    """Strips whose rows that a tile reads stay in L1, and in which rows of taps are copied few times over.
+
+    Where channels are less than a vector, that has as many stretches of a strip side by side.
+    """
+    cdef Py_ssize_t vector = plan.kernels.lanes * plan.itemsize, taps = plan.columns.taps
+    cdef Py_ssize_t stretches = max(plan.kernels.lanes // plan.out_total, 1)
+    plan.strip_pixels = stretches * max(
+        (caches().l1 * 3 // 4 // (vector * plan.rows.taps) - taps) // plan.columns.in_step, MOST_TILE)
+    plan.room_columns = taps + plan.columns.in_step * (
+        min(plan.strip_pixels, plan.columns.block) // stretches + MOST_TILE)
+    plan.strip_rows = min(max((ROOM_BYTES // (vector * plan.room_columns) - plan.rows.taps) // plan.rows.in_step, 1),
+                          plan.rows.block)
