@@ -99,7 +99,7 @@ def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
 
 def test_rows_of_a_large_image_of_few_channels_go_some_at_a_time():
     """Each is in pages of its own."""
-    conv = Conv((1, 1080, 1920, 1), (3, 3, 1, 16), padding=1)
+    conv = Conv((1, 1080, 1920, 1), (3, 3, 1, 4), padding=1)
     rows = int(explain(conv).blocking["strip"].split()[0])
     assert 8 <= rows < 100
 
