@@ -130,11 +130,12 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t tap_row, tap_column, row_stride, column_stride
         void *panel
         Py_ssize_t panel_stride, panel_point
-        const void **in_ "in"
-        void **out
+        const void **in_ "in"[6]
+        void **out[6]
         Py_ssize_t in_offset, in_point, out_point
-        Py_ssize_t tiles
-        int row_points, column_points, from_memory
+        Py_ssize_t tiles[6]
+        Py_ssize_t sixth[6]
+        int row_points, column_points
         int *finite
 
     ctypedef struct fastconv_kernels:
@@ -142,7 +143,7 @@ cdef extern from "kernel_table.h" nogil:
         const char *dtype
         int itemsize, lanes
         int conv_panel, grad_panel, narrow_panel
-        int conv_rows, grad_rows
+        int conv_rows, grad_rows, few_tiles
         void (*conv)(const fastconv_conv_args *) noexcept nogil
         void (*conv_narrow)(const fastconv_conv_args *) noexcept nogil
         void (*gemv)(const fastconv_conv_args *) noexcept nogil

@@ -32,8 +32,6 @@ cdef Py_ssize_t MOST_BYTES = 6 << 20
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
 cdef Py_ssize_t MOST_SHARED = 30 << 20
 cdef Py_ssize_t MOST_TILES = 96
-# Tiles for which transformed weights are better not written down.
-cdef Py_ssize_t FEW_TILES = 2
 # dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
 cdef Py_ssize_t GRAD_TILES = 64
 cdef Py_ssize_t GRAD_RANGE = 128
@@ -161,7 +159,8 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * w.points * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = ceil_div(w.tiles, w.blocks) <= FEW_TILES and w.squares == 1 and w.points == MOST_POINTS * MOST_POINTS
+    w.few = (ceil_div(w.tiles, w.blocks) <= plan.kernels.few_tiles
+             and w.squares == 1 and w.points == MOST_POINTS * MOST_POINTS)
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (w.points * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes

@@ -170,7 +170,8 @@ typedef struct {
 } fastconv_winograd_args;
 
 /* winograd_weights: panel[i * column_points + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
- * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors;
+ * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors
+ * and the tiles t of line i; where a tile has no such point, its out may be written, and its in read;
  * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
  * source[a][b][k][n], i < row_points, j < column_points, n < columns, with the matrix G of F(4, 3), of pairs for three
  * points, and of a single tap for one.
@@ -182,12 +183,11 @@ typedef struct {
     ptrdiff_t tap_row, tap_column, row_stride, column_stride;
     void *panel;                      /* [rows] of whole vectors, panel_stride apart; points panel_point apart */
     ptrdiff_t panel_stride, panel_point;
-    const void *const *in;            /* [tiles]: [rows], points in_point apart */
-    void *const *out;                 /* [tiles]: whole vectors, points out_point apart */
+    const void *const *in[6];         /* [tiles[i]] of each line i: [rows], points in_point apart, from in_offset on */
+    void *const *out[6];              /* [tiles[i]]: whole vectors, points out_point apart */
     ptrdiff_t in_offset, in_point, out_point;
-    ptrdiff_t tiles;
+    ptrdiff_t tiles[6], sixth[6];     /* so many of the first tiles of a line have a sixth point */
     int row_points, column_points;    /* 6 both; winograd_weights: or 3 both, or 1 and 6, either way */
-    int from_memory;                  /* winograd_few: whether the source had better be packed; changes no result */
     int *finite;
 } fastconv_winograd_weights_args;
 typedef fastconv_winograd_weights_args fastconv_winograd_few_args;
@@ -204,6 +204,7 @@ typedef struct {
     int conv_panel, grad_panel;       /* widest panel of each product, in elements */
     int narrow_panel;                 /* columns that conv_narrow takes at a time */
     int conv_rows, grad_rows;         /* rows of their widest register tile */
+    int few_tiles;                    /* of Winograd's, which winograd_few takes at a time */
 #define KERNEL(name, what) void (*name)(const fastconv_##name##_args *);
 #include "kernels.def"
 #undef KERNEL

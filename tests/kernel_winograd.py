@@ -6,13 +6,18 @@ import numpy as np
 from kernel_sizes import around_vectors, case, wide
 from tolerances import POINTS, cook_toom
 
+# Weights are multiplied by F(4, 3)'s matrix without the factors of its points, infinity fourth.
+BARE = np.array([[1, x, x * x] for x in POINTS])
+BARE = np.insert(BARE, 3, [0, 0, POINTS[1] ** 2], axis=0)
+
 
 def winograd_matrices():
     """The matrices of src/kernels/winograd.def in its order, from those of F(4, 3)."""
     a, g, b = cook_toom(4, 3)
     order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: those for fewer outputs go first
     a, g, b = a[:, order], g[order], b[order]
-    matrices = {"input6": b, "output6": a, "output6_grad": a.T}
+    factors = g.sum(axis=1) / BARE.sum(axis=1)  # which go to the outputs
+    matrices = {"input6": b, "output6": a * factors, "output6_grad": a.T}
     for points in 5, 4:
         fewer_a, fewer_g, fewer_b = cook_toom(points - 2, 3, POINTS[: points - 1])
         order = [0, 1, 2, points - 1, *range(3, points - 1)]
@@ -21,7 +26,7 @@ def winograd_matrices():
         scale = fewer_g.sum(axis=1) / g[:points].sum(axis=1)
         fewer_b = np.round(fewer_b * scale[:, None] * 2**12) / 2**12  # exactly what it should be
         matrices[f"input{points}"] = fewer_b
-        matrices[f"output{points}"] = fewer_a
+        matrices[f"output{points}"] = fewer_a * factors[:points]
         matrices[f"output{points}_grad"] = fewer_a.T
     # A pair between zeros: y0 = w1 x0 + w2 x1, y1 = w0 x0 + w1 x1; or a single value.
     matrices["input3"], matrices["output3"] = [[1, 1], [1, 0], [0, 1]], [[1, 0, 1], [1, 1, 0]]
@@ -67,7 +72,7 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
         want = want + added
     operand = call.rows(source.reshape(-1, channels))
     in_column, in_row = operand.stride, source.shape[1] * operand.stride
-    exact = "weights" not in rows + columns
+    exact = not LAST.intersection((rows, columns)) - {"winograd_output3", "winograd_output1"}
     flat = want.reshape(-1, channels)
     out = call.output(call.unread(*flat.shape), flat, x.shape[0] * x.shape[1] + 1, exact)
     flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
@@ -133,8 +138,8 @@ def winograd_cases(table):
 
 def _transformed(call, rows, columns, dense, special, taps=(3, 3), points=(6, 6)):
     """The transform of some weights, up to 3x3, and the arguments that tell where they lie."""
-    matrices = {6: "winograd_weights_grad", 3: "winograd_weights3_grad", 1: "winograd_output1"}
-    down, across = (WINOGRAD[matrices[n]].T for n in points)
+    matrices = {6: BARE, 3: WINOGRAD["winograd_weights3_grad"].T, 1: np.eye(1)}
+    down, across = (matrices[n] for n in points)
     w = call.values(*taps, rows, columns)
     if special is not None:
         w.ravel()[special[0] % w.size] = special[1]
@@ -175,40 +180,45 @@ def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), poin
         panel=out.address,
         panel_stride=out.stride,
         panel_point=rows * out.stride,
-        **{"in": None},
-        out=None,
-        in_offset=0,
-        in_point=0,
-        out_point=0,
-        tiles=0,
-        from_memory=0,
+        **dict.fromkeys(("in", "out"), (None,) * 6),
+        **dict.fromkeys(("in_offset", "in_point", "out_point"), 0),
+        **dict.fromkeys(("tiles", "sixth"), (0,) * 6),
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
 
 
-def winograd_few(call, rows, columns, dense, tiles, from_memory=0, special=None, taps=(3, 3)):
+def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
+    """`kinds`: (points down, points across) of each tile, those with the most across first."""
     want, args = _transformed(call, rows, columns, dense, special, taps)
-    v = call.values(tiles, 36, rows)
+    tiles = len(kinds)
+    down, across = (np.arange(6) < np.array(kinds)[:, axis, None] for axis in (0, 1))
+    # Zeros where a tile has no point: whether it is multiplied is the kernel's business.
+    v = call.values(tiles, 6, 6, rows) * across[:, None, :, None].astype(call.dtype)
+    v = v.reshape(tiles, 36, rows)
     with np.errstate(invalid="ignore"):
         sums = np.einsum("tpk,pkn->tpn", wide(v), want)
     flat = _whole(call, sums.reshape(tiles * 36, columns))
+    start = call.unread(*flat.shape)
+    flat[~np.repeat(down, 6)] = np.nan  # lines that a tile does not have stay as they are
+    lines = [np.flatnonzero(down[:, line]) for line in range(6)]
     source = call.rows(v.reshape(tiles * 36, rows))
-    out = call.output(call.unread(*flat.shape), flat, 9 * rows, exact=False)
+    out = call.output(start, flat, 9 * rows, exact=False)
     first = 36 * np.arange(tiles)
+    inputs, outputs = source.addresses(first) - call.bytes(3), out.addresses(first)
     got = call(
         "winograd_few",
         out,
         panel=None,
         panel_stride=0,
         panel_point=0,
-        **{"in": call.line(source.addresses(first) - call.bytes(3))},
+        **{"in": tuple(call.line(inputs[some]) if len(some) else None for some in lines)},
         in_offset=3,
         in_point=source.stride,
-        out=call.line(out.addresses(first)),
+        out=tuple(call.line(outputs[some]) if len(some) else None for some in lines),
         out_point=out.stride,
-        tiles=tiles,
-        from_memory=from_memory,
+        tiles=tuple(map(len, lines)),
+        sixth=tuple(across[some, 5].sum() for some in lines),
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
@@ -232,19 +242,18 @@ def winograd_weights_cases(table):
 
 def winograd_few_cases(table):
     lanes = table["lanes"]
-    tiles, from_memory = itertools.cycle((1, 2, 4, 1, 9)), itertools.cycle((0, 1))
+    # The points of tiles along an axis: of images of 4, 7, 6, 5, 11, 2 and 16 pixels.
+    axes = [(6,), (6, 5), (6, 4), (5, 4), (6, 6, 5), (4,), (6, 6, 6, 6)]
+    grids = itertools.cycle([(axis, axis) for axis in axes] + list(itertools.pairwise(axes)))
     for dense, rows in itertools.product(
         ("rows", "columns", "scattered"), (1, lanes, 4 * lanes + 3)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            yield case(
-                rows=rows,
-                columns=columns,
-                dense=dense,
-                tiles=next(tiles),
-                from_memory=next(from_memory),
-            )
+            down, across = next(grids)
+            kinds = tuple((i, j) for j in across for i in down)
+            yield case(rows=rows, columns=columns, dense=dense, kinds=kinds)
     for place in range(18):
-        yield case(rows=2 + place % 2, columns=1, dense="rows", tiles=1, special=(place, np.nan))
+        special = place, np.nan
+        yield case(rows=2 + place % 2, columns=1, dense="rows", kinds=((6, 6),), special=special)
     for columns in (lanes + 1, 2 * lanes):
-        yield case(rows=5, columns=columns, dense="rows", tiles=2, from_memory=1, taps=(2, 2))
+        yield case(rows=5, columns=columns, dense="rows", kinds=((6, 6), (6, 6)), taps=(2, 2))

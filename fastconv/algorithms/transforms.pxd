@@ -33,7 +33,7 @@ cdef struct Workspace:
     # Of each tile that has a point: see tiles_of_point.
     const void **inputs         # [kinds][tiles]
     const void **outputs
-    Py_ssize_t[KINDS][KINDS] counts     # of a list, the tiles that have so many rows
+    Py_ssize_t[KINDS][KINDS] counts     # of a list, the tiles that have so many columns
 
 cdef char *open_job(Job *job, const Winograd *w, char *at) noexcept nogil
 cdef void open_workspace(const Job *job, Py_ssize_t thread, Workspace *work) noexcept nogil

@@ -56,16 +56,16 @@ cdef void open_block(const Job *job, Py_ssize_t block, Workspace *work) noexcept
             work.output = job.outputs + block * w.output_bytes
     else:
         find_tiles(w, block, &work.block)
-    for column in range(KINDS):
-        end = column * w.block_tiles
-        for row in range(KINDS - 1, -1, -1):
+    for row in range(KINDS):
+        end = row * w.block_tiles
+        for column in range(KINDS - 1, -1, -1):
             for tile in range(work.block.count):
                 at = work.block.tiles + tile
-                if at.rows.points == fewest_rows + row and at.columns.points >= fewest_columns + column:
+                if at.rows.points >= fewest_rows + row and at.columns.points == fewest_columns + column:
                     work.inputs[end] = work.input + tile * w.input_pitch * size
                     work.outputs[end] = work.output + tile * w.output_pitch * size
                     end += 1
-            work.counts[column][row] = end - column * w.block_tiles
+            work.counts[row][column] = end - row * w.block_tiles
 
 
 cdef Py_ssize_t tiles_of_point(
@@ -73,13 +73,13 @@ cdef Py_ssize_t tiles_of_point(
 ) noexcept nogil:
     """Those tiles of a block that have a point; returns how many.
 
-    A list for each kind of columns, those with the most rows first: so the tiles of any point follow one another.
+    A list for each kind of rows, those with the most columns first: so the tiles of any point follow one another.
     """
     cdef Py_ssize_t row = max(point // w.column_points - w.row_points + KINDS, 0)
     cdef Py_ssize_t column = max(point % w.column_points - w.column_points + KINDS, 0)
-    inputs[0] = work.inputs + column * w.block_tiles
-    outputs[0] = work.outputs + column * w.block_tiles
-    return work.counts[column][row]
+    inputs[0] = work.inputs + row * w.block_tiles
+    outputs[0] = work.outputs + row * w.block_tiles
+    return work.counts[row][column]
 
 
 cdef void gather_tile(

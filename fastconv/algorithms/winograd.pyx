@@ -31,14 +31,13 @@ A. Lavin, S. Gray, "Fast algorithms for convolutional neural networks", CVPR 201
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    caches, fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
+    fastconv_conv_args, fastconv_winograd_args, fastconv_winograd_output6, fastconv_winograd_weights_args,
     flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, choose_matrices, open_block, open_job, open_workspace, tiles_of_point, transform_inputs,
     transform_shared)
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport may_stream
-from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.spans cimport taps_of
 from fastconv.tiles cimport Tile, Winograd, odd_lines, unit_start
@@ -156,15 +155,16 @@ cdef void multiply(
 cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcept nogil:
     """The products for one panel of so few tiles that transformed weights are better not written down."""
     cdef const Winograd *w = job.w
-    cdef int finite = True
+    cdef int finite = True, line
+    cdef const void **outputs
     cdef fastconv_winograd_weights_args args
     find_weights(job, unit, 0, 0, w.plan.in_channels, &args)
-    args.in_, args.out = work.inputs, <void **> work.outputs
+    for line in range(6):
+        args.sixth[line] = tiles_of_point(w, work, 6 * line + 5, <const void ***> &args.in_[line], &outputs)
+        args.tiles[line] = tiles_of_point(w, work, 6 * line, <const void ***> &args.in_[line], &outputs)
+        args.out[line] = <void **> outputs
     args.in_offset = unit // w.panels * w.plan.in_channels
     args.in_point, args.out_point = w.input_step, w.output_step
-    args.tiles = work.block.count      # where one has fewer points, nobody reads the others' sums
-    args.from_memory = (
-        9 * w.plan.itemsize * w.plan.in_channels * w.plan.out_total > BEYOND_CACHES // 2 * caches().l2)
     args.finite = &finite
     w.plan.kernels.winograd_few(&args)
     if not finite:

@@ -9,9 +9,12 @@ static FASTCONV_INLINE int K(all_zero)(VEC a) {
     return zero;
 }
 
-/* Rows of the panel are columns of the source: whole squares are transposed in registers.  They are short pieces of
+/* What packs takes two things besides its arguments: how far the next vector of columns goes from the one before, and a
+ * factor.
+ *
+ * Here rows of the panel are columns of the source: whole squares are transposed in registers.  They are short pieces of
  * many lines, which hardware does not foresee. */
-static VEC K(pack_transposed)(const fastconv_pack_args *args) {
+static VEC K(pack_transposed)(const fastconv_pack_args *args, ptrdiff_t next, VEC factor) {
     const REAL *source = (const REAL *)args->source;
     REAL *panel = (REAL *)args->panel;
     const ptrdiff_t step = args->column_stride, panel_stride = args->panel_stride;
@@ -31,61 +34,61 @@ static VEC K(pack_transposed)(const fastconv_pack_args *args) {
             V(transpose)(square);
             FASTCONV_UNROLL
             for (int i = 0; i < LANES; i++)
-                if (i < rows) V(store)(panel + (k + i) * panel_stride + n, square[i]);
+                if (i < rows) V(store)(panel + (k + i) * panel_stride, V(mul)(square[i], factor));
         }
+        panel += next;
     }
     return check;
 }
 
 /* Rows of the panel are rows of the source; the last vector of each may be a part. */
-static FASTCONV_INLINE VEC K(pack_vector)(const REAL *from, REAL *to, int lanes, VEC check) {
+static FASTCONV_INLINE VEC K(pack_vector)(const REAL *from, REAL *to, int lanes, VEC factor, VEC check) {
     const VEC row = K(load_up_to)(from, lanes);
-    V(store)(to, row);
+    V(store)(to, V(mul)(row, factor));
     return V(fma)(row, V(zero)(), check);
 }
 
-static VEC K(pack_rows)(const fastconv_pack_args *args) {
+static VEC K(pack_rows)(const fastconv_pack_args *args, ptrdiff_t next, VEC factor) {
     const REAL *source = (const REAL *)args->source;
-    REAL *panel = (REAL *)args->panel;
-    const ptrdiff_t rows = args->rows, from = args->row_stride, to = args->panel_stride;
-    const ptrdiff_t whole = args->columns / LANES * LANES;
+    const ptrdiff_t rows = args->rows, whole = args->columns / LANES * LANES;
     const int last = (int)(args->columns - whole);
     VEC check = V(zero)();
-    for (ptrdiff_t k = 0; k < rows; k++) {
-        for (ptrdiff_t n = 0; n < whole; n += LANES)
-            check = K(pack_vector)(source + k * from + n, panel + k * to + n, LANES, check);
-        if (last) check = K(pack_vector)(source + k * from + whole, panel + k * to + whole, last, check);
+    for (ptrdiff_t k = 0; k < rows; k++, source += args->row_stride) {
+        REAL *to = (REAL *)args->panel + k * args->panel_stride;
+        for (ptrdiff_t n = 0; n < whole; n += LANES, to += next)
+            check = K(pack_vector)(source + n, to, LANES, factor, check);
+        if (last) check = K(pack_vector)(source + whole, to, last, factor, check);
     }
     return check;
 }
 
 /* Neither rows nor columns of the source are dense. */
-static VEC K(pack_scattered)(const fastconv_pack_args *args) {
+static VEC K(pack_scattered)(const fastconv_pack_args *args, ptrdiff_t next, VEC factor) {
     VEC check = V(zero)();
     for (ptrdiff_t k = 0; k < args->rows; k++) {
         const REAL *from = (const REAL *)args->source + k * args->row_stride;
         REAL *to = (REAL *)args->panel + k * args->panel_stride;
-        for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
+        for (ptrdiff_t n = 0; n < args->columns; n += LANES, to += next) {
             const int columns = (int)(args->columns - n < LANES ? args->columns - n : LANES);
             REAL lane[LANES] = {0};
             for (int i = 0; i < columns; i++) lane[i] = from[(n + i) * args->column_stride];
-            check = K(pack_vector)(lane, to + n, LANES, check);
+            check = K(pack_vector)(lane, to, LANES, factor, check);
         }
     }
     return check;
 }
 
 /* Returns zeros if all is finite. */
-static VEC K(pack_any)(const fastconv_pack_args *args) {
-    assert(args->panel_stride % LANES == 0 && args->panel_stride >= args->columns);
-    assert(args->panel_stride - args->columns < LANES);
-    return args->column_stride == 1 ? K(pack_rows)(args)
-           : args->row_stride == 1  ? K(pack_transposed)(args)
-                                    : K(pack_scattered)(args);
+static VEC K(pack_any)(const fastconv_pack_args *args, ptrdiff_t next, VEC factor) {
+    return args->column_stride == 1 ? K(pack_rows)(args, next, factor)
+           : args->row_stride == 1  ? K(pack_transposed)(args, next, factor)
+                                    : K(pack_scattered)(args, next, factor);
 }
 
 static void K(pack)(const fastconv_pack_args *args) {
-    if (!K(all_zero)(K(pack_any)(args))) *args->finite = 0;
+    assert(args->panel_stride % LANES == 0 && args->panel_stride >= args->columns);
+    assert(args->panel_stride - args->columns < LANES);
+    if (!K(all_zero)(K(pack_any)(args, LANES, V(set1)(1)))) *args->finite = 0;
 }
 
 static FASTCONV_INLINE void K(copy)(REAL *to, const REAL *from, ptrdiff_t count) {

@@ -45,25 +45,28 @@ static FASTCONV_INLINE void K(winograd_input4)(const VEC *d, VEC *v) {
     v[3] = K(plus)(d[3], -SQUARE_A, d[1]);
 }
 
+/* Products are of weights without their factors: those of each point go to what is made of it. */
 static FASTCONV_INLINE void K(winograd_output6)(const VEC *m, VEC *y) {
-    const VEC even_a = V(add)(m[1], m[2]), odd_a = K(plus)(m[1], -1, m[2]);
-    const VEC even_b = V(add)(m[4], m[5]), odd_b = K(plus)(m[4], -1, m[5]);
-    y[0] = V(add)(V(add)(m[0], even_a), even_b);
-    y[1] = K(plus)(K(scaled)(POINT_A, odd_a), POINT_B, odd_b);
-    y[2] = K(plus)(K(scaled)(SQUARE_A, even_a), SQUARE_B, even_b);
-    y[3] = K(plus)(K(plus)(m[3], POINT_A * SQUARE_A, odd_a), POINT_B * SQUARE_B, odd_b);
+    const VEC even_a = V(add)(m[1], m[2]), odd_a = V(sub)(m[1], m[2]);
+    const VEC even_b = V(add)(m[4], m[5]), odd_b = V(sub)(m[4], m[5]);
+    y[0] = K(plus)(K(plus)(K(scaled)(SCALE_0, m[0]), SCALE_A, even_a), SCALE_B, even_b);
+    y[1] = K(plus)(K(scaled)(SCALE_A * POINT_A, odd_a), SCALE_B * POINT_B, odd_b);
+    y[2] = K(plus)(K(scaled)(SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
+    y[3] = K(plus)(K(plus)(K(scaled)(1 / SQUARE_A, m[3]), SCALE_A * POINT_A * SQUARE_A, odd_a),
+                   SCALE_B * POINT_B * SQUARE_B, odd_b);
 }
 
 static FASTCONV_INLINE void K(winograd_output5)(const VEC *m, VEC *y) {
-    const VEC even = V(add)(m[1], m[2]);
-    y[0] = V(add)(V(add)(m[0], even), m[4]);
-    y[1] = K(plus)(K(scaled)(POINT_B, m[4]), POINT_A, K(plus)(m[1], -1, m[2]));
-    y[2] = K(plus)(K(plus)(m[3], SQUARE_A, even), SQUARE_B, m[4]);
+    const VEC even = V(add)(m[1], m[2]), odd = V(sub)(m[1], m[2]);
+    y[0] = K(plus)(K(plus)(K(scaled)(SCALE_0, m[0]), SCALE_A, even), SCALE_B, m[4]);
+    y[1] = K(plus)(K(scaled)(SCALE_B * POINT_B, m[4]), SCALE_A * POINT_A, odd);
+    y[2] = K(plus)(K(plus)(K(scaled)(1 / SQUARE_A, m[3]), SCALE_A * SQUARE_A, even), SCALE_B * SQUARE_B, m[4]);
 }
 
 static FASTCONV_INLINE void K(winograd_output4)(const VEC *m, VEC *y) {
-    y[0] = V(add)(m[0], V(add)(m[1], m[2]));
-    y[1] = K(plus)(m[3], POINT_A, K(plus)(m[1], -1, m[2]));
+    const VEC even = V(add)(m[1], m[2]), odd = V(sub)(m[1], m[2]);
+    y[0] = K(plus)(K(scaled)(SCALE_0, m[0]), SCALE_A, even);
+    y[1] = K(plus)(K(scaled)(1 / SQUARE_A, m[3]), SCALE_A * POINT_A, odd);
 }
 
 static FASTCONV_INLINE void K(winograd_output6_grad)(const VEC *y, VEC *m) {
@@ -72,10 +75,10 @@ static FASTCONV_INLINE void K(winograd_output6_grad)(const VEC *y, VEC *m) {
     const VEC odd_b = K(plus)(K(scaled)(POINT_B, y[1]), POINT_B * SQUARE_B, y[3]);
     m[0] = y[0];
     m[1] = V(add)(even_a, odd_a);
-    m[2] = K(plus)(even_a, -1, odd_a);
+    m[2] = V(sub)(even_a, odd_a);
     m[3] = y[3];
     m[4] = V(add)(even_b, odd_b);
-    m[5] = K(plus)(even_b, -1, odd_b);
+    m[5] = V(sub)(even_b, odd_b);
 }
 
 static FASTCONV_INLINE void K(winograd_output5_grad)(const VEC *y, VEC *m) {
@@ -95,8 +98,8 @@ static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
 }
 
 static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
-    const VEC even_a = V(add)(u[1], u[2]), odd_a = K(plus)(u[1], -1, u[2]);
-    const VEC even_b = V(add)(u[4], u[5]), odd_b = K(plus)(u[4], -1, u[5]);
+    const VEC even_a = V(add)(u[1], u[2]), odd_a = V(sub)(u[1], u[2]);
+    const VEC even_b = V(add)(u[4], u[5]), odd_b = V(sub)(u[4], u[5]);
     g[0] = K(plus)(K(plus)(K(scaled)(SCALE_0, u[0]), SCALE_A, even_a), SCALE_B, even_b);
     g[1] = K(plus)(K(scaled)(SCALE_A * POINT_A, odd_a), SCALE_B * POINT_B, odd_b);
     g[2] = K(plus)(K(plus)(u[3], SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
@@ -123,7 +126,7 @@ static FASTCONV_INLINE void K(winograd_output3_grad)(const VEC *y, VEC *m) {
 
 static FASTCONV_INLINE void K(winograd_weights3_grad)(const VEC *u, VEC *g) {
     g[0] = u[1];
-    g[1] = K(plus)(K(plus)(u[0], -1, u[1]), -1, u[2]);
+    g[1] = V(sub)(V(sub)(u[0], u[1]), u[2]);
     g[2] = u[2];
 }
 

@@ -2,84 +2,67 @@
  *
  * winograd_weights writes them down, for tiles that are many.  For a few tiles that would be most of the traffic, 36
  * values for 9 that are read, each used once a tile: there winograd_few multiplies them at once, a line of points of
- * a few rows of K at a time, with the sums of products in registers.  The sums have the bits of conv over transformed
+ * some rows of K at a time, with the sums of products in registers.  The sums have the bits of conv over transformed
  * weights: one chain in the order of K. */
 
+/* A line of three to six points.  Weights come with the powers of POINT_A in them, so that the points are 1, -1, 2 and -2
+ * here: POINT_B is twice POINT_A. */
 static FASTCONV_INLINE void K(winograd_weights_line)(const VEC *g, VEC *u) {
-    const VEC even_a = K(plus)(K(scaled)(SCALE_A, g[0]), SCALE_A * SQUARE_A, g[2]);
-    const VEC even_b = K(plus)(K(scaled)(SCALE_B, g[0]), SCALE_B * SQUARE_B, g[2]);
-    u[0] = K(scaled)(SCALE_0, g[0]);
-    u[1] = K(plus)(even_a, SCALE_A * POINT_A, g[1]);
-    u[2] = K(plus)(even_a, -SCALE_A * POINT_A, g[1]);
+    const VEC even_a = V(add)(g[0], g[2]), even_b = K(plus)(g[0], 4, g[2]), odd_b = V(add)(g[1], g[1]);
+    u[0] = g[0];
+    u[1] = V(add)(even_a, g[1]);
+    u[2] = V(sub)(even_a, g[1]);
     u[3] = g[2];
-    u[4] = K(plus)(even_b, SCALE_B * POINT_B, g[1]);
-    u[5] = K(plus)(even_b, -SCALE_B * POINT_B, g[1]);
+    u[4] = V(add)(even_b, odd_b);
+    u[5] = V(sub)(even_b, odd_b);
 }
 
-/* Along the rows of taps: a column of three vectors, as they lie in the source, to six. */
-static FASTCONV_INLINE void K(winograd_weights_down)(const REAL *in, ptrdiff_t tap_row, VEC between[6][3], int j) {
-    VEC from[3], to[6];
-    FASTCONV_UNROLL
-    for (int i = 0; i < 3; i++) from[i] = V(load)(in + i * tap_row);
-    K(winograd_weights_line)(from, to);
-    FASTCONV_UNROLL
-    for (int i = 0; i < 6; i++) between[i][j] = to[i];
-}
-
-/* Weights of a few rows of K and a vector of columns: where the first is, and how far the others are. */
-typedef struct {
-    const REAL *at;
-    ptrdiff_t row, tap_row, tap_column;
-} K(winograd_square);
-
-/* Squares packed at once, of one or more vectors of columns: what follows in a line of the cache, or in memory, is read
- * before the line is lost. */
-enum { K(winograd_squares) = 4 * LANES, K(winograd_width) = 4 };
+/* Squares of nine weights packed at once, [vectors][rows][3][3], of one or more vectors of columns: what follows in a
+ * line of the cache, or in memory, is read before the line is lost. */
+enum { K(winograd_squares) = 128, K(winograd_width) = 4, K(winograd_square) = 9 * LANES };
 
 /* How many vectors of columns are packed at once: as many as may be where these follow one another. */
 static FASTCONV_INLINE ptrdiff_t K(winograd_vectors)(const fastconv_winograd_weights_args *args) {
     return args->column_stride == 1 ? K(winograd_width) : 1;
 }
 
-/* So many rows of K, from `row` on, of the vectors from `column` on: packed into `room`, [3][3][rows][vectors], or as they
- * stand, if that may be and will do.  Of what is packed, returns zeros if it is finite. */
-static FASTCONV_NOINLINE VEC K(winograd_open)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
-                                               ptrdiff_t column, ptrdiff_t vectors, int pack_all, REAL *room,
-                                               K(winograd_square) *found) {
+/* Packs so many rows of K, from `row` on, of some columns, into `room`.  Returns zeros if all of it is finite. */
+static FASTCONV_NOINLINE VEC K(winograd_pack)(const fastconv_winograd_weights_args *args, ptrdiff_t row, ptrdiff_t rows,
+                                              ptrdiff_t column, ptrdiff_t columns, REAL *room) {
+    const REAL power[3] = {(REAL)1, (REAL)POINT_A, (REAL)SQUARE_A};
     const REAL *source = (const REAL *)args->source + row * args->row_stride + column * args->column_stride;
-    const ptrdiff_t left = args->columns - column, columns = left < vectors * LANES ? left : vectors * LANES;
-    const ptrdiff_t width = (columns + LANES - 1) / LANES * LANES, size = rows * width;
+    const ptrdiff_t next = rows * K(winograd_square);
     VEC check = V(zero)();
-    if (!pack_all && args->column_stride == 1 && columns == width && args->tap_rows == 3 && args->tap_columns == 3) {
-        found->at = source, found->row = args->row_stride;
-        found->tap_row = args->tap_row, found->tap_column = args->tap_column;
-        return check;
-    }
-    found->at = room, found->row = width;
-    found->tap_row = 3 * size, found->tap_column = size;
     for (int tap = 0; tap < 9; tap++) {
-        if ((tap / 3 > 0 && args->row_points == 1) || (tap % 3 > 0 && args->column_points == 1)) continue;
-        if (tap / 3 >= args->tap_rows || tap % 3 >= args->tap_columns) {
-            for (ptrdiff_t i = 0; i < size; i += LANES) V(store)(room + tap * size + i, V(zero)());
+        const int i = tap / 3, j = tap % 3;
+        REAL *to = room + tap * LANES;
+        if ((i > 0 && args->row_points == 1) || (j > 0 && args->column_points == 1)) continue;
+        if (i >= args->tap_rows || j >= args->tap_columns) {
+            for (ptrdiff_t n = 0; n < columns; n += LANES, to += next)
+                for (ptrdiff_t k = 0; k < rows; k++) V(store)(to + k * K(winograd_square), V(zero)());
             continue;
         }
+        const REAL factor = (args->row_points == 6 ? power[i] : 1) * (args->column_points == 6 ? power[j] : 1);
         const fastconv_pack_args pack = {
-            rows, columns, source + tap / 3 * args->tap_row + tap % 3 * args->tap_column,
-            args->row_stride, args->column_stride, room + tap * size, width, args->finite};
-        check = V(add)(check, K(pack_any)(&pack));
+            rows, columns, source + i * args->tap_row + j * args->tap_column,
+            args->row_stride, args->column_stride, to, K(winograd_square), args->finite};
+        check = V(add)(check, K(pack_any)(&pack, next, V(set1)(factor)));
     }
     return check;
 }
 
-/* A square of weights at `from`, transformed, to row k and column n of the panel. */
-static FASTCONV_NOINLINE void K(winograd_write)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
-                                             const REAL *from, ptrdiff_t k, ptrdiff_t n) {
-    const ptrdiff_t step = args->panel_point;
-    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+/* A square of weights, transformed, to `to`. */
+static FASTCONV_NOINLINE void K(winograd_write)(const REAL *from, REAL *to, ptrdiff_t step) {
     VEC between[6][3];
     FASTCONV_UNROLL
-    for (int j = 0; j < 3; j++)
-        K(winograd_weights_down)(from + j * square->tap_column, square->tap_row, between, j);
+    for (int j = 0; j < 3; j++) {
+        VEC g[3], u[6];
+        FASTCONV_UNROLL
+        for (int i = 0; i < 3; i++) g[i] = V(load)(from + (3 * i + j) * LANES);
+        K(winograd_weights_line)(g, u);
+        FASTCONV_UNROLL
+        for (int i = 0; i < 6; i++) between[i][j] = u[i];
+    }
     FASTCONV_UNROLL
     for (int i = 0; i < 6; i++) {
         VEC u[6];
@@ -90,146 +73,184 @@ static FASTCONV_NOINLINE void K(winograd_write)(const fastconv_winograd_weights_
 }
 
 /* The same for pairs: one value of a line as it is, and what the others differ by. */
-static FASTCONV_NOINLINE void K(winograd_write3)(const fastconv_winograd_weights_args *args, const K(winograd_square) *square,
-                                              const REAL *from, ptrdiff_t k, ptrdiff_t n) {
-    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+static FASTCONV_NOINLINE void K(winograd_write3)(const REAL *from, REAL *to, ptrdiff_t step) {
     VEC between[3][3];
     FASTCONV_UNROLL
     for (int j = 0; j < 3; j++) {
-        const REAL *g = from + j * square->tap_column;
-        between[0][j] = V(load)(g + square->tap_row);
-        between[1][j] = K(plus)(V(load)(g), -1, between[0][j]);
-        between[2][j] = K(plus)(V(load)(g + 2 * square->tap_row), -1, between[0][j]);
+        const REAL *g = from + j * LANES;
+        between[0][j] = V(load)(g + 3 * LANES);
+        between[1][j] = V(sub)(V(load)(g), between[0][j]);
+        between[2][j] = V(sub)(V(load)(g + 6 * LANES), between[0][j]);
     }
     FASTCONV_UNROLL
     for (int i = 0; i < 3; i++) {
         const VEC *g = between[i];
-        const VEC u[3] = {g[1], K(plus)(g[0], -1, g[1]), K(plus)(g[2], -1, g[1])};
+        const VEC u[3] = {g[1], V(sub)(g[0], g[1]), V(sub)(g[2], g[1])};
         FASTCONV_UNROLL
-        for (int j = 0; j < 3; j++) V(store)(to + (3 * i + j) * args->panel_point, u[j]);
+        for (int j = 0; j < 3; j++) V(store)(to + (3 * i + j) * step, u[j]);
     }
 }
 
-/* The same along one axis alone, by the matrix of six points. */
-static FASTCONV_NOINLINE void K(winograd_write_line)(const fastconv_winograd_weights_args *args,
-                                                  const K(winograd_square) *square, const REAL *from, ptrdiff_t k,
-                                                  ptrdiff_t n) {
-    const ptrdiff_t tap = args->row_points == 1 ? square->tap_column : square->tap_row;
-    REAL *to = (REAL *)args->panel + k * args->panel_stride + n;
+/* The same along one axis alone, by the matrix of six points; `tap` elements from weight to weight. */
+static FASTCONV_NOINLINE void K(winograd_write_line)(const REAL *from, ptrdiff_t tap, REAL *to, ptrdiff_t step) {
     VEC g[3], u[6];
     FASTCONV_UNROLL
     for (int j = 0; j < 3; j++) g[j] = V(load)(from + j * tap);
     K(winograd_weights_line)(g, u);
     FASTCONV_UNROLL
-    for (int j = 0; j < 6; j++) V(store)(to + j * args->panel_point, u[j]);
+    for (int j = 0; j < 6; j++) V(store)(to + j * step, u[j]);
 }
 
-typedef void K(winograd_write_fn)(const fastconv_winograd_weights_args *, const K(winograd_square) *, const REAL *,
-                                  ptrdiff_t, ptrdiff_t);
-
-/* Packs first, even what lies as it should: while 36 stores a vector wait for the caches, no load may go ahead. */
 static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
-    const int along_one = args->row_points == 1 || args->column_points == 1;
-    K(winograd_write_fn) *const write = along_one ? K(winograd_write_line)
-        : args->row_points == 3 ? K(winograd_write3) : K(winograd_write);
-    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
-    const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
-    K(winograd_square) square;
+    FASTCONV_ALIGN(64) REAL room[K(winograd_squares) * K(winograd_square)];
+    const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors, step = args->panel_point;
     VEC check = V(zero)();
-    for (ptrdiff_t column = 0; column < args->columns; column += vectors * LANES)
-        for (ptrdiff_t k = 0; k < args->rows; k += most) {
-            const ptrdiff_t rows = args->rows - k < most ? args->rows - k : most;
-            check = V(add)(check, K(winograd_open)(args, k, rows, column, vectors, 1, room, &square));
+    for (ptrdiff_t column = 0, columns; column < args->columns; column += columns) {
+        columns = args->columns - column < vectors * LANES ? args->columns - column : vectors * LANES;
+        for (ptrdiff_t k = 0, rows; k < args->rows; k += rows) {
+            rows = args->rows - k < most ? args->rows - k : most;
+            check = V(add)(check, K(winograd_pack)(args, k, rows, column, columns, room));
             for (ptrdiff_t r = 0; r < rows; r++)
-                for (ptrdiff_t n = 0; n < square.row; n += LANES)
-                    write(args, &square, square.at + r * square.row + n, k + r, column + n);
+                for (ptrdiff_t n = 0; n < columns; n += LANES) {
+                    const REAL *from = room + (n / LANES * rows + r) * K(winograd_square);
+                    REAL *to = (REAL *)args->panel + (k + r) * args->panel_stride + column + n;
+                    if (args->row_points == 1 || args->column_points == 1)
+                        K(winograd_write_line)(from, args->row_points == 1 ? LANES : 3 * LANES, to, step);
+                    else if (args->row_points == 3)
+                        K(winograd_write3)(from, to, step);
+                    else
+                        K(winograd_write)(from, to, step);
+                }
         }
+    }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
 
-/* Of all nine weights, each with a factor: not finite if one of them is not. */
-enum { K(winograd_telling) = 1 };
+/* Some rows of K of a vector of columns, and the inputs and the sums of a line of points, of so many tiles. */
+typedef struct {
+    const REAL *weights;
+    ptrdiff_t rows, in_point, out_point;
+    REAL odd, square;
+    const REAL *in[WINOGRAD_TILES];
+    REAL *out[WINOGRAD_TILES];
+} K(winograd_line);
 
-/* Rows of K, halfway transformed: so many products are added to a sum between its load and its store. */
-enum { K(winograd_rows) = 8 };
-
-/* Adds the products of some rows of K to the sums of a line of points, of so many tiles. */
-static FASTCONV_INLINE VEC K(winograd_multiply_line)(const fastconv_winograd_weights_args *args, VEC (*between)[6][3],
-                                                     const int i, ptrdiff_t row, int rows, ptrdiff_t column,
-                                                     ptrdiff_t tile, const int tiles) {
-    const ptrdiff_t in_point = args->in_point, out_point = args->out_point;
-    const REAL *in[2];
-    REAL *out[2];
-    VEC sum[2][6], check = V(zero)();
+/* Adds the products of these.  The line's weights are a row of each square, or those of all three by a polynomial:
+ * g0 + odd * g1 + square * g2.  So many of the tiles have a sixth point. */
+#define HAVE(j) ((j) < 5 ? tiles : sixth)
+static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, const int polynomial, const int tiles,
+                                                 const int sixth) {
+    const ptrdiff_t in_point = line->in_point, out_point = line->out_point;
+    const REAL *w = line->weights, *in[WINOGRAD_TILES];
+    const VEC odd = V(set1)(line->odd), square = V(set1)(line->square);
+    VEC sum[WINOGRAD_TILES][6];
     FASTCONV_UNROLL
-    for (int t = 0; t < tiles; t++) {
-        in[t] = (const REAL *)args->in[tile + t] + args->in_offset + 6 * i * in_point + row;
-        out[t] = (REAL *)args->out[tile + t] + 6 * i * out_point + column;
+    for (int t = 0; t < tiles; t++) in[t] = line->in[t];
+    FASTCONV_UNROLL
+    for (int j = 0; j < 6; j++) {
         FASTCONV_UNROLL
-        for (int j = 0; j < 6; j++) sum[t][j] = V(load)(out[t] + j * out_point);
+        for (int t = 0; t < WINOGRAD_TILES; t++)
+            if (t < HAVE(j)) sum[t][j] = V(load)(line->out[t] + j * out_point);
     }
     FASTCONV_ROLLED
-    for (int q = 0; q < rows; q++) {
-        VEC u[6];
-        K(winograd_weights_line)(between[q][i], u);
-        if (i == K(winograd_telling)) check = V(fma)(u[K(winograd_telling)], V(zero)(), check);
+    for (ptrdiff_t k = 0; k < line->rows; k++, w += K(winograd_square)) {
+        VEC g[3], u[6];
         FASTCONV_UNROLL
-        for (int t = 0; t < tiles; t++) {
+        for (int j = 0; j < 3; j++) {
+            g[j] = V(load)(w + j * LANES);
+            if (polynomial)
+                g[j] = V(fma)(odd, V(load)(w + (3 + j) * LANES), V(fma)(square, V(load)(w + (6 + j) * LANES), g[j]));
+        }
+        K(winograd_weights_line)(g, u);
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) {
             FASTCONV_UNROLL
-            for (int j = 0; j < 6; j++) sum[t][j] = V(fma)(V(set1)(in[t][j * in_point + q]), u[j], sum[t][j]);
+            for (int t = 0; t < WINOGRAD_TILES; t++)
+                if (t < HAVE(j)) sum[t][j] = V(fma)(V(set1)(in[t][j * in_point]), u[j], sum[t][j]);
+        }
+        FASTCONV_UNROLL
+        for (int t = 0; t < tiles; t++) in[t]++;
+    }
+    FASTCONV_UNROLL
+    for (int j = 0; j < 6; j++) {
+        FASTCONV_UNROLL
+        for (int t = 0; t < WINOGRAD_TILES; t++)
+            if (t < HAVE(j)) V(store)(line->out[t] + j * out_point, sum[t][j]);
+    }
+}
+
+#undef HAVE
+
+/* One function each, so that the sums live in registers. */
+typedef void K(winograd_multiply_fn)(const K(winograd_line) *);
+#define SHAPE(tiles, sixth)                                                                                           \
+    static FASTCONV_NOINLINE void K(winograd_row##tiles##_##sixth)(const K(winograd_line) *line) {                    \
+        K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
+    }                                                                                                                 \
+    static FASTCONV_NOINLINE void K(winograd_polynomial##tiles##_##sixth)(const K(winograd_line) *line) {             \
+        K(winograd_multiply)(line, 1, tiles, sixth);                                                                  \
+    }
+SHAPE(1, 1)
+SHAPE(2, 2)
+#if WINOGRAD_TILES == 4
+SHAPE(4, 4)
+SHAPE(4, 2)
+#endif
+#undef SHAPE
+
+/* The function for the tiles of line i from `tile` on; as many as it takes go to `some`. */
+static FASTCONV_INLINE K(winograd_multiply_fn) *K(winograd_multiply_by)(const fastconv_winograd_weights_args *args, int i,
+                                                                      ptrdiff_t tile, int polynomial, int *some) {
+    const ptrdiff_t left = args->tiles[i] - tile;
+#define SHAPE(tiles, sixth) \
+    (polynomial ? K(winograd_polynomial##tiles##_##sixth) : K(winograd_row##tiles##_##sixth))
+#if WINOGRAD_TILES == 4
+    if (left >= 4) {
+        *some = 4;
+        return args->sixth[i] - tile > 2 ? SHAPE(4, 4) : SHAPE(4, 2);
+    }
+#endif
+    *some = left >= 2 ? 2 : 1;
+    return left >= 2 ? SHAPE(2, 2) : SHAPE(1, 1);
+#undef SHAPE
+}
+
+/* The products of some packed rows of K, from k on, of a vector of columns. */
+static void K(winograd_multiply_all)(const fastconv_winograd_weights_args *args, const REAL *weights, ptrdiff_t k,
+                                     ptrdiff_t rows, ptrdiff_t column) {
+    static const signed char odd[6] = {0, 1, -1, 0, 2, -2};
+    for (int i = 0; i < 6; i++) {
+        const int polynomial = odd[i] != 0;
+        K(winograd_line) line = {
+            .weights = weights + (i == 3 ? 6 * LANES : 0), .rows = rows, .in_point = args->in_point,
+            .out_point = args->out_point, .odd = odd[i], .square = (REAL)(odd[i] * odd[i])};
+        int some;
+        for (ptrdiff_t tile = 0; tile < args->tiles[i]; tile += some) {
+            K(winograd_multiply_fn) *const multiply = K(winograd_multiply_by)(args, i, tile, polynomial, &some);
+            for (int t = 0; t < some; t++) {
+                line.in[t] = (const REAL *)args->in[i][tile + t] + args->in_offset + 6 * i * args->in_point + k;
+                line.out[t] = (REAL *)args->out[i][tile + t] + 6 * i * args->out_point + column;
+            }
+            multiply(&line);
         }
     }
-    FASTCONV_UNROLL
-    for (int t = 0; t < tiles; t++) {
-        FASTCONV_UNROLL
-        for (int j = 0; j < 6; j++) V(store)(out[t] + j * out_point, sum[t][j]);
-    }
-    return check;
 }
 
-/* Adds the products of some rows of K, from `row` on, of a vector of columns to the sums of every tile. */
-static FASTCONV_NOINLINE VEC K(winograd_multiply)(const fastconv_winograd_weights_args *args, const REAL *weights,
-                                                  const K(winograd_square) *square, ptrdiff_t row, int rows,
-                                                  ptrdiff_t column) {
-    VEC between[K(winograd_rows)][6][3], check = V(zero)();
-    FASTCONV_ROLLED
-    for (int q = 0; q < rows; q++) {
-        FASTCONV_ROLLED
-        for (int j = 0; j < 3; j++)
-            K(winograd_weights_down)(weights + q * square->row + j * square->tap_column, square->tap_row, between[q], j);
-    }
-    FASTCONV_ROLLED
-    for (int i = 0; i < 6; i++) {
-        ptrdiff_t tile = 0;
-        for (; tile + 2 <= args->tiles; tile += 2)
-            check = V(add)(check, K(winograd_multiply_line)(args, between, i, row, rows, column, tile, 2));
-        if (tile < args->tiles)
-            check = V(add)(check, K(winograd_multiply_line)(args, between, i, row, rows, column, tile, 1));
-    }
-    return check;
-}
-
-static void K(winograd_few)(const fastconv_winograd_weights_args *given) {
-    const fastconv_winograd_weights_args own = *given, *args = &own;     /* stores cannot change what is local */
-    FASTCONV_ALIGN(64) REAL room[9 * K(winograd_squares) * LANES];
+static void K(winograd_few)(const fastconv_winograd_weights_args *args) {
+    FASTCONV_ALIGN(64) REAL room[K(winograd_squares) * K(winograd_square)];
     const ptrdiff_t vectors = K(winograd_vectors)(args), most = K(winograd_squares) / vectors;
-    K(winograd_square) square;
     VEC check = V(zero)();
-    for (ptrdiff_t column = 0; column < args->columns; column += vectors * LANES) {
-        const ptrdiff_t end = args->columns - column < vectors * LANES ? args->columns : column + vectors * LANES;
-        for (ptrdiff_t t = 0; t < args->tiles; t++)
-            for (int point = 0; point < 36; point++)
-                for (ptrdiff_t n = column; n < end; n += LANES)
-                    V(store)((REAL *)args->out[t] + point * args->out_point + n, V(zero)());
-        for (ptrdiff_t k = 0; k < args->rows; k += most) {
-            const ptrdiff_t rows = args->rows - k < most ? args->rows - k : most;
-            K(winograd_open)(args, k, rows, column, vectors, args->from_memory, room, &square);
-            for (ptrdiff_t n = 0; n < end - column; n += LANES)
-                for (ptrdiff_t r = 0; r < rows; r += K(winograd_rows)) {
-                    const int some = (int)(rows - r < K(winograd_rows) ? rows - r : K(winograd_rows));
-                    const REAL *from = square.at + r * square.row + n;
-                    check = V(add)(check, K(winograd_multiply)(args, from, &square, k + r, some, column + n));
-                }
+    for (ptrdiff_t column = 0, columns; column < args->columns; column += columns) {
+        columns = args->columns - column < vectors * LANES ? args->columns - column : vectors * LANES;
+        for (int point = 0; point < 36; point++)
+            for (ptrdiff_t t = 0; t < args->tiles[point / 6]; t++)
+                for (ptrdiff_t n = column; n < column + columns; n += LANES)
+                    V(store)((REAL *)args->out[point / 6][t] + point * args->out_point + n, V(zero)());
+        for (ptrdiff_t k = 0, rows; k < args->rows; k += rows) {
+            rows = args->rows - k < most ? args->rows - k : most;
+            check = V(add)(check, K(winograd_pack)(args, k, rows, column, columns, room));
+            for (ptrdiff_t n = 0; n < columns; n += LANES)
+                K(winograd_multiply_all)(args, room + n * rows * 9, k, rows, column + n);
         }
     }
     if (!K(all_zero)(check)) *args->finite = 0;

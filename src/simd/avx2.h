@@ -20,6 +20,7 @@
 #define DEPTHWISE_COLUMN 4
 #define SHARED_SUMS 12
 #define DEPTHWISE_SQUARES 2
+#define WINOGRAD_TILES 2
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 6
 
@@ -43,6 +44,8 @@ static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
     return a;
 }
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm256_sub_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_mul(f32_vec a, f32_vec b) { return _mm256_mul_ps(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm256_fmadd_ps(a, b, c); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) { return _mm256_maskload_ps(p, f32_mask(n)); }
 static FASTCONV_INLINE f32_vec f32_load_end(const float *p, int n) {
@@ -109,6 +112,8 @@ static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
     return a;
 }
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_sub(f64_vec a, f64_vec b) { return _mm256_sub_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_mul(f64_vec a, f64_vec b) { return _mm256_mul_pd(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm256_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) { return _mm256_maskload_pd(p, f64_mask(n)); }
 static FASTCONV_INLINE f64_vec f64_load_end(const double *p, int n) {

@@ -21,6 +21,7 @@
 #define DEPTHWISE_COLUMN 7
 #define SHARED_SUMS 25
 #define DEPTHWISE_SQUARES 4
+#define WINOGRAD_TILES 4
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 12
 #define GRAD_PERMUTED 5
@@ -41,6 +42,8 @@ static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
     return a;
 }
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm512_sub_ps(a, b); }
+static FASTCONV_INLINE f32_vec f32_mul(f32_vec a, f32_vec b) { return _mm512_mul_ps(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return _mm512_fmadd_ps(a, b, c); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
@@ -122,6 +125,8 @@ static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
     return a;
 }
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_sub(f64_vec a, f64_vec b) { return _mm512_sub_pd(a, b); }
+static FASTCONV_INLINE f64_vec f64_mul(f64_vec a, f64_vec b) { return _mm512_mul_pd(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return _mm512_fmadd_pd(a, b, c); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
     return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1u), p);

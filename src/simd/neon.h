@@ -20,6 +20,7 @@
 #define DEPTHWISE_COLUMN 7
 #define SHARED_SUMS 25
 #define DEPTHWISE_SQUARES 4
+#define WINOGRAD_TILES 4
 #define GRAD_COLUMNS 3
 #define GRAD_ROWS 8
 
@@ -37,6 +38,8 @@ static FASTCONV_INLINE f32_vec f32_keep(f32_vec a) {
     return a;
 }
 static FASTCONV_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
+static FASTCONV_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return vsubq_f32(a, b); }
+static FASTCONV_INLINE f32_vec f32_mul(f32_vec a, f32_vec b) { return vmulq_f32(a, b); }
 static FASTCONV_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec c) { return vfmaq_f32(c, a, b); }
 static FASTCONV_INLINE f32_vec f32_load_part(const float *p, int n) {
     float lane[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -92,6 +95,8 @@ static FASTCONV_INLINE f64_vec f64_keep(f64_vec a) {
     return a;
 }
 static FASTCONV_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(a, b); }
+static FASTCONV_INLINE f64_vec f64_sub(f64_vec a, f64_vec b) { return vsubq_f64(a, b); }
+static FASTCONV_INLINE f64_vec f64_mul(f64_vec a, f64_vec b) { return vmulq_f64(a, b); }
 static FASTCONV_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec c) { return vfmaq_f64(c, a, b); }
 static FASTCONV_INLINE f64_vec f64_load_part(const double *p, int n) {
     return n == 2 ? vld1q_f64(p) : vsetq_lane_f64(n ? *p : 0.0, vdupq_n_f64(0.0), 0);

@@ -16,6 +16,7 @@
 #define DEPTHWISE_COLUMN 1
 #define SHARED_SUMS 4
 #define DEPTHWISE_SQUARES 1
+#define WINOGRAD_TILES 2
 #define GRAD_COLUMNS 2
 #define GRAD_ROWS 4
 

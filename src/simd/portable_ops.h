@@ -43,6 +43,18 @@ static FASTCONV_INLINE SIMD(vec) SIMD(add)(SIMD(vec) a, SIMD(vec) b) {
     return a;
 }
 
+static FASTCONV_INLINE SIMD(vec) SIMD(sub)(SIMD(vec) a, SIMD(vec) b) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < SIMD_LANES; i++) a.lane[i] -= b.lane[i];
+    return a;
+}
+
+static FASTCONV_INLINE SIMD(vec) SIMD(mul)(SIMD(vec) a, SIMD(vec) b) {
+    FASTCONV_UNROLL
+    for (int i = 0; i < SIMD_LANES; i++) a.lane[i] *= b.lane[i];
+    return a;
+}
+
 static FASTCONV_INLINE SIMD(vec) SIMD(fma)(SIMD(vec) a, SIMD(vec) b, SIMD(vec) c) {
     FASTCONV_UNROLL
     for (int i = 0; i < SIMD_LANES; i++) c.lane[i] += a.lane[i] * b.lane[i];
