@@ -138,6 +138,16 @@ cdef extern from "kernel_table.h" nogil:
         int row_points, column_points
         int *finite
 
+    ctypedef struct fastconv_winograd_few_grad_args:
+        Py_ssize_t rows, columns
+        const void **in_ "in"[6]
+        const void **dy[6]
+        Py_ssize_t in_offset, in_point, dy_offset, dy_point
+        Py_ssize_t tiles[36]
+        void *grad
+        Py_ssize_t tap_row, tap_column, grad_stride
+        int *finite
+
     ctypedef struct fastconv_kernels:
         const char *isa
         const char *dtype
@@ -160,6 +170,7 @@ cdef extern from "kernel_table.h" nogil:
         void (*winograd)(const fastconv_winograd_args *) noexcept nogil
         void (*winograd_weights)(const fastconv_winograd_weights_args *) noexcept nogil
         void (*winograd_few)(const fastconv_winograd_weights_args *) noexcept nogil
+        void (*winograd_few_grad)(const fastconv_winograd_few_grad_args *) noexcept nogil
         double (*fma_chain)(Py_ssize_t steps) noexcept nogil
         int fma_width
 

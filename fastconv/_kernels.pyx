@@ -108,6 +108,7 @@ def tables():
                 "pack": <size_t> t.pack, "gather": <size_t> t.gather, "add": <size_t> t.add,
                 "check": <size_t> t.check, "winograd": <size_t> t.winograd,
                 "winograd_weights": <size_t> t.winograd_weights, "winograd_few": <size_t> t.winograd_few,
+                "winograd_few_grad": <size_t> t.winograd_few_grad,
             })
     return found
 

@@ -1,10 +1,10 @@
 """One call, from shapes and pointers to the result, without the GIL: plan, workspace, algorithm."""
 from libc.stdlib cimport free, malloc
 
-from fastconv._kernels cimport fastconv_check_args, kernels_for
+from fastconv._kernels cimport kernels_for
 from fastconv.algorithms.depthwise cimport run_depthwise
 from fastconv.algorithms.direct cimport run_direct
-from fastconv.algorithms.weight_grad cimport run_weight_grad
+from fastconv.algorithms.weight_grad cimport is_finite, run_weight_grad
 from fastconv.algorithms.winograd cimport run_winograd
 from fastconv.algorithms.winograd_grad cimport run_winograd_grad
 from fastconv.axes cimport axis_entries
@@ -101,17 +101,6 @@ cdef Py_ssize_t workspace_bytes(
     return (w.workspace_bytes if refusal == SERVES else plan.workspace_bytes) + axis_entries(g) * sizeof(Py_ssize_t)
 
 
-cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
-    """Whether no element of dL/dW is NaN or infinite."""
-    cdef const Geometry *g = &plan.geometry
-    cdef int finite = True
-    cdef fastconv_check_args args
-    args.count = g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
-    args.values, args.finite = out, &finite
-    plan.kernels.check(&args)
-    return finite
-
-
 # A call, without what decides how it is computed.
 cdef struct Call:
     Op op
@@ -145,8 +134,9 @@ cdef int compute_tiles(const Call *call, const Winograd *w, char *workspace) noe
     cdef const int *finite
     cdef int failed = 0
     if call.op == WEIGHT_GRAD:
-        run_winograd_grad(w, call.first, call.second, call.out, workspace)
-        return 0 if is_finite(w.plan, call.out) else compute(call, DIRECT, True)
+        if run_winograd_grad(w, call.first, call.second, call.out, workspace):
+            return 0
+        return compute(call, DIRECT, True)
     if not run_winograd(w, call.first, call.second, call.bias, call.out, workspace, &finite):
         return compute(call, DIRECT, True)
     for image in range(call.g.batch):

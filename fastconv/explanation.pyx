@@ -119,7 +119,7 @@ cdef dict tiles_of(const Winograd *w):
     if plan.op == WEIGHT_GRAD:
         found["transformed"] = "all tiles first, shared" if w.shared else "tiles of a block, by each task"
         found["channels at a time"] = f"{w.in_range} of x, {w.out_range} of dy"
-        found["pieces"] = f"{w.pieces} partial sums"
+        found["pieces"] = "none, sums stay in registers" if w.few else f"{w.pieces} partial sums"
     else:
         found["transformed"] = "all tiles first, shared" if w.shared else "tiles of a block, by each task"
         found["panel"] = f"{w.panel} of {plan.out_channels} output channels a group"

@@ -18,6 +18,7 @@ cdef double TILE_VECTORS = 0.5
 cdef double GROUP_VECTORS = 0.25
 cdef double WEIGHT_COST = 175
 cdef double GRAD_COST = 300
+cdef double FEW_GRAD_COST = 150      # where the gradient of so few tiles is not written down before
 cdef double USUAL_BATCH = 8
 # dL/dW along one axis alone: fewer points share what is loaded for them.
 cdef double LINE_GRAD = 1.2
@@ -57,6 +58,11 @@ cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
     return (ceil_div(elements, line) | 1) * line
 
 
+cdef inline Py_ssize_t few_grad_tiles(const Plan *plan) noexcept nogil:
+    """Tiles of which dL/dW's sums are better not written down: as many as rows that share dy's loads are worth."""
+    return plan.kernels.few_tiles * (plan.kernels.few_tiles - 1)
+
+
 cdef inline bint takes_pairs(const Plan *plan) noexcept nogil:
     return leaves_pairs(&plan.rows) and leaves_pairs(&plan.columns)
 
@@ -94,6 +100,9 @@ cdef double cost_of(
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * (
         row_points * column_points) / (MOST_POINTS * MOST_POINTS)
     alone[0] = tiles + transform
+    if plan.op == WEIGHT_GRAD and (tiles_along(&plan.rows, row_points) * tiles_along(&plan.columns, column_points)
+                                   <= few_grad_tiles(plan)):
+        alone[0] = tiles + transform * FEW_GRAD_COST / GRAD_COST
     # Of several squares, transforming weights costs too much for an image alone to lose by it.
     return tiles + transform / (USUAL_BATCH if squares == 1 else 1)
 
@@ -264,15 +273,19 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.shared = shared <= most_shared(w) and (
         w.threads == 1 or (w.blocks > w.pieces and ceil_div(w.depth, most) * ceil_div(
             plan.out_channels, most) > MANY_RANGES))
+    w.few = (w.tiles <= few_grad_tiles(plan) and w.points == MOST_POINTS * MOST_POINTS and shared <= MOST_BYTES
+             and plan.rows.taps == plan.columns.taps == 3 and plan.in_channels >= plan.kernels.few_tiles)
     # Transformed once, by a thread for itself too if it has a single block: then sums may be few enough for L2.
-    if w.shared or w.blocks == w.pieces:
+    if w.few:
+        most = max(w.depth, plan.out_channels)
+    elif w.shared or w.blocks == w.pieces:
         most //= 2
     w.in_ranges = ceil_div(w.depth, most)
     w.out_ranges = ceil_div(plan.out_channels, most)
     while w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges and most > plan.kernels.grad_panel:
         most //= 2
         w.out_ranges = ceil_div(plan.out_channels, most)
-        if w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges:
+        if w.threads > w.pieces * plan.groups * w.in_ranges * w.out_ranges and not w.few:
             w.in_ranges = ceil_div(w.depth, most)
     w.in_range = ceil_div(w.depth, w.in_ranges)
     w.out_range = ceil_div(ceil_div(plan.out_channels, w.out_ranges), lanes) * lanes
@@ -289,7 +302,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
         w.input_pitch = odd_lines(plan, w.bundle * w.in_range)
         w.output_pitch = odd_lines(plan, w.bundle * w.out_range)
     w.weights_step = odd_lines(plan, w.bundle * w.in_range * w.out_range)
-    w.sums_bytes = whole_lines(w.points * w.weights_step * size)
+    w.sums_bytes = 0 if w.few else whole_lines(w.points * w.weights_step * size)
 
 
 cdef void measure_workspace(Winograd *w) noexcept nogil:

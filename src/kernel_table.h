@@ -191,6 +191,20 @@ typedef struct {
     int *finite;
 } fastconv_winograd_weights_args;
 typedef fastconv_winograd_weights_args fastconv_winograd_few_args;
+
+/* grad[a][b][m][n] = sum over i, j < 6 of G[i][a] * G[j][b] * (sum over t < tiles[6 * i + j] of
+ * in[i][t][6 * i + j][m] * dy[i][t][6 * i + j][n]), m < rows, n < columns, with the G of winograd_weights. */
+typedef struct {
+    ptrdiff_t rows, columns;
+    const void *const *in[6];         /* [tiles] of each line i: [rows], points in_point apart, from in_offset on */
+    const void *const *dy[6];         /* [tiles]: whole vectors, points dy_point apart, from dy_offset on */
+    ptrdiff_t in_offset, in_point, dy_offset, dy_point;
+    ptrdiff_t tiles[36];              /* the first ones of a line's that have a point */
+    void *grad;                       /* [3][3][rows][columns] */
+    ptrdiff_t tap_row, tap_column, grad_stride;
+    int *finite;                      /* cleared when a NaN or an infinity is written */
+} fastconv_winograd_few_grad_args;
+
 #define TRANSFORM(name, size, results, makes) fastconv_##name,
 enum {
 #include "kernels/winograd.def"

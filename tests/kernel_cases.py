@@ -22,6 +22,8 @@ from kernel_winograd import (
     winograd_cases,
     winograd_few,
     winograd_few_cases,
+    winograd_few_grad,
+    winograd_few_grad_cases,
     winograd_weights,
     winograd_weights_cases,
 )
@@ -377,4 +379,5 @@ CASES = {
     "winograd": (winograd, winograd_cases),
     "winograd_weights": (winograd_weights, winograd_weights_cases),
     "winograd_few": (winograd_few, winograd_few_cases),
+    "winograd_few_grad": (winograd_few_grad, winograd_few_grad_cases),
 }

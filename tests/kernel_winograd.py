@@ -17,7 +17,7 @@ def winograd_matrices():
     order = [0, 1, 2, 5, 3, 4]  # infinity comes fourth: those for fewer outputs go first
     a, g, b = a[:, order], g[order], b[order]
     factors = g.sum(axis=1) / BARE.sum(axis=1)  # which go to the outputs
-    matrices = {"input6": b, "output6": a * factors, "output6_grad": a.T}
+    matrices = {"input6": b, "output6": a * factors}
     for points in 5, 4:
         fewer_a, fewer_g, fewer_b = cook_toom(points - 2, 3, POINTS[: points - 1])
         order = [0, 1, 2, points - 1, *range(3, points - 1)]
@@ -27,16 +27,15 @@ def winograd_matrices():
         fewer_b = np.round(fewer_b * scale[:, None] * 2**12) / 2**12  # exactly what it should be
         matrices[f"input{points}"] = fewer_b
         matrices[f"output{points}"] = fewer_a * factors[:points]
-        matrices[f"output{points}_grad"] = fewer_a.T
     # A pair between zeros: y0 = w1 x0 + w2 x1, y1 = w0 x0 + w1 x1; or a single value.
     matrices["input3"], matrices["output3"] = [[1, 1], [1, 0], [0, 1]], [[1, 0, 1], [1, 1, 0]]
     matrices["input1"] = matrices["output1"] = np.eye(1)
     pairs = np.array([[0, 1, 0], [1, -1, 0], [0, -1, 1]])
-    for points in 3, 1:
+    for points in 6, 5, 4, 3, 1:
         matrices[f"output{points}_grad"] = np.transpose(matrices[f"output{points}"])
     kinds = ("input{}", "output{}", "output{}_grad")
     names = [kind.format(points) for kind in kinds for points in (6, 5, 4, 3, 1)]
-    found = {name: matrices[name] for name in names} | {"weights_grad": g.T}
+    found = {name: matrices[name] for name in names} | {"weights_grad": BARE.T}
     found["weights3_grad"] = pairs.T
     return {f"winograd_{name}": np.array(matrix) for name, matrix in found.items()}
 
@@ -72,7 +71,7 @@ def winograd(call, rows, columns, channels, cut, bias, special=None, finite=1):
         want = want + added
     operand = call.rows(source.reshape(-1, channels))
     in_column, in_row = operand.stride, source.shape[1] * operand.stride
-    exact = not LAST.intersection((rows, columns)) - {"winograd_output3", "winograd_output1"}
+    exact = not any(f"output{points}" in rows + columns for points in (4, 5, 6))
     flat = want.reshape(-1, channels)
     out = call.output(call.unread(*flat.shape), flat, x.shape[0] * x.shape[1] + 1, exact)
     flag = call.output(np.array([[finite]], np.int32), np.array([[want_finite]], np.int32))
@@ -138,8 +137,8 @@ def winograd_cases(table):
 
 def _transformed(call, rows, columns, dense, special, taps=(3, 3), points=(6, 6)):
     """The transform of some weights, up to 3x3, and the arguments that tell where they lie."""
-    matrices = {6: BARE, 3: WINOGRAD["winograd_weights3_grad"].T, 1: np.eye(1)}
-    down, across = (matrices[n] for n in points)
+    matrices = {6: "winograd_weights_grad", 3: "winograd_weights3_grad", 1: "winograd_output1"}
+    down, across = (WINOGRAD[matrices[n]].T for n in points)
     w = call.values(*taps, rows, columns)
     if special is not None:
         w.ravel()[special[0] % w.size] = special[1]
@@ -188,11 +187,23 @@ def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), poin
     return got[:, :columns]  # whole vectors differ from set to set
 
 
+def _lines(kinds):
+    """Of tiles that have so many points (down, across), which have each line, and each column."""
+    down, across = (np.arange(6) < np.array(kinds)[:, axis, None] for axis in (0, 1))
+    return down, across, [np.flatnonzero(down[:, line]) for line in range(6)]
+
+
+def _pointers(call, operand, lines, offset):
+    """Each line's tiles, `offset` elements before they start."""
+    found = operand.addresses(36 * np.arange(max(map(len, lines)))) - call.bytes(offset)
+    return tuple(call.line(found[some]) if len(some) else None for some in lines)
+
+
 def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
     """`kinds`: (points down, points across) of each tile, those with the most across first."""
     want, args = _transformed(call, rows, columns, dense, special, taps)
     tiles = len(kinds)
-    down, across = (np.arange(6) < np.array(kinds)[:, axis, None] for axis in (0, 1))
+    down, across, lines = _lines(kinds)
     # Zeros where a tile has no point: whether it is multiplied is the kernel's business.
     v = call.values(tiles, 6, 6, rows) * across[:, None, :, None].astype(call.dtype)
     v = v.reshape(tiles, 36, rows)
@@ -201,27 +212,66 @@ def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
     flat = _whole(call, sums.reshape(tiles * 36, columns))
     start = call.unread(*flat.shape)
     flat[~np.repeat(down, 6)] = np.nan  # lines that a tile does not have stay as they are
-    lines = [np.flatnonzero(down[:, line]) for line in range(6)]
     source = call.rows(v.reshape(tiles * 36, rows))
     out = call.output(start, flat, 9 * rows, exact=False)
-    first = 36 * np.arange(tiles)
-    inputs, outputs = source.addresses(first) - call.bytes(3), out.addresses(first)
     got = call(
         "winograd_few",
         out,
         panel=None,
         panel_stride=0,
         panel_point=0,
-        **{"in": tuple(call.line(inputs[some]) if len(some) else None for some in lines)},
+        **{"in": _pointers(call, source, lines, 3)},
         in_offset=3,
         in_point=source.stride,
-        out=tuple(call.line(outputs[some]) if len(some) else None for some in lines),
+        out=_pointers(call, out, lines, 0),
         out_point=out.stride,
         tiles=tuple(map(len, lines)),
         sixth=tuple(across[some, 5].sum() for some in lines),
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
+
+
+def winograd_few_grad(call, rows, columns, kinds, special=None):
+    """`kinds` as in winograd_few."""
+    tiles = len(kinds)
+    down, across, lines = _lines(kinds)
+    has = (down[:, :, None] & across[:, None, :]).reshape(tiles, 36, 1)
+    v, dy = (call.values(tiles, 36, size) for size in (rows, columns))
+    if special is not None:
+        v.ravel()[special[0] % v.size] = special[1]
+    with np.errstate(invalid="ignore"):
+        sums = np.einsum("tpm,tpn->pmn", np.where(has, wide(v), 0), np.where(has, dy, 0))
+        factor = np.einsum("ia,jb->abij", BARE, BARE).reshape(9, 36, 1, 1)
+        want = np.where(factor == 0, 0, factor * sums).sum(axis=1)
+    finite = int(np.isfinite(want).all())
+    flat = want.reshape(9 * rows, columns)
+    source = call.rows(np.where(has, v, np.nan).reshape(tiles * 36, rows))
+    lanes = call.table["lanes"]
+    padding = ((0, 0), (0, 0), (0, -columns % lanes))
+    other = call.rows(np.pad(np.where(has, dy, np.nan), padding, constant_values=np.nan)
+                      .reshape(tiles * 36, -1))  # fmt: skip
+    # Of the products; a factor of 4 or 16 is a sum of as many.
+    out = call.output(call.unread(*flat.shape), flat, 36 * tiles, exact=special is None)
+    flag = call.output(np.array([[1]], np.int32), np.array([[finite]], np.int32))
+    return call(
+        "winograd_few_grad",
+        out,
+        rows=rows,
+        columns=columns,
+        **{"in": _pointers(call, source, lines, 3)},
+        dy=_pointers(call, other, lines, 5),
+        in_offset=3,
+        in_point=source.stride,
+        dy_offset=5,
+        dy_point=other.stride,
+        tiles=tuple(across[some, column].sum() for some in lines for column in range(6)),
+        grad=out.address,
+        tap_row=3 * rows * out.stride,
+        tap_column=rows * out.stride,
+        grad_stride=out.stride,
+        finite=flag.address,
+    )
 
 
 def winograd_weights_cases(table):
@@ -240,20 +290,34 @@ def winograd_weights_cases(table):
         yield case(rows=1, columns=lanes + 1, dense=dense, special=special, points=points)
 
 
+# The points of tiles along an axis: of images of 4, 7, 6, 5, 11, 2 and 16 pixels.
+AXES = [(6,), (6, 5), (6, 4), (5, 4), (6, 6, 5), (4,), (6, 6, 6, 6)]
+GRIDS = [
+    tuple((i, j) for j in across for i in down)
+    for down, across in [(axis, axis) for axis in AXES] + list(itertools.pairwise(AXES))
+]
+
+
 def winograd_few_cases(table):
     lanes = table["lanes"]
-    # The points of tiles along an axis: of images of 4, 7, 6, 5, 11, 2 and 16 pixels.
-    axes = [(6,), (6, 5), (6, 4), (5, 4), (6, 6, 5), (4,), (6, 6, 6, 6)]
-    grids = itertools.cycle([(axis, axis) for axis in axes] + list(itertools.pairwise(axes)))
+    grids = itertools.cycle(GRIDS)
     for dense, rows in itertools.product(
         ("rows", "columns", "scattered"), (1, lanes, 4 * lanes + 3)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            down, across = next(grids)
-            kinds = tuple((i, j) for j in across for i in down)
-            yield case(rows=rows, columns=columns, dense=dense, kinds=kinds)
+            yield case(rows=rows, columns=columns, dense=dense, kinds=next(grids))
     for place in range(18):
         special = place, np.nan
         yield case(rows=2 + place % 2, columns=1, dense="rows", kinds=((6, 6),), special=special)
     for columns in (lanes + 1, 2 * lanes):
         yield case(rows=5, columns=columns, dense="rows", kinds=((6, 6), (6, 6)), taps=(2, 2))
+
+
+def winograd_few_grad_cases(table):
+    lanes = table["lanes"]
+    grids = itertools.cycle(GRIDS)
+    for rows, columns in itertools.product((4, 5, 7, 16, 19, 33), around_vectors(lanes, 2 * lanes)):
+        yield case(rows=rows, columns=columns, kinds=next(grids))
+    for place, columns in itertools.product(range(0, 144, 7), (1, lanes)):
+        special = place, (np.nan, np.inf, -np.inf)[place % 3]
+        yield case(rows=4, columns=columns, kinds=((6, 6),), special=special)

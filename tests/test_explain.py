@@ -118,6 +118,9 @@ def test_large_weights_are_packed_in_parts():
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")
     few_tiles = Conv((1, 9, 9, 512), (3, 3, 512, 512), padding=1)
     assert explain(few_tiles).blocking["weights"].startswith("transformed in slices")
+    two_tiles = Conv((1, 4, 8, 512), (3, 3, 512, 512), padding=1)
+    few = explain(two_tiles, "weight_grad", algorithm="winograd")
+    assert few.blocking["pieces"] == "none, sums stay in registers"
     one_tile = Conv((1, 4, 4, 512), (3, 3, 512, 512), padding=1)
     assert explain(one_tile).blocking["weights"] == "multiplied as they are transformed"
     said = explain(many_weights, algorithm="direct").blocking["weights"]

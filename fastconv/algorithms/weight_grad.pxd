@@ -12,3 +12,4 @@ cdef inline char *piece_at(
 cdef void add_pieces(
     const Plan *plan, char *grad, const char *partials, Py_ssize_t pieces, Py_ssize_t partial_bytes,
     int threads) noexcept nogil
+cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil

@@ -15,7 +15,8 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memcpy, memset
 
 from fastconv._kernels cimport (
-    fastconv_add_args, fastconv_grad_args, fastconv_pack_args, caches, flush_denormals, restore_mode, spare_shuffles)
+    fastconv_add_args, fastconv_check_args, fastconv_grad_args, fastconv_pack_args, caches, flush_denormals,
+    restore_mode, spare_shuffles)
 from fastconv.algorithms.depthwise_grad cimport add_repetitions, run_depthwise_block, sums_bytes
 from fastconv.axes cimport Axis, aligned
 from fastconv.blocks cimport (
@@ -314,3 +315,14 @@ cdef void run_weight_grad(
         for task in prange(plan.tasks, num_threads=plan.threads, schedule="dynamic"):
             run_task(&job, task, threadid())
     add_pieces(plan, grad, job.partials, plan.pieces, plan.partial_bytes, plan.threads)
+
+
+cdef bint is_finite(const Plan *plan, const char *out) noexcept nogil:
+    """Whether no element of dL/dW is NaN or infinite."""
+    cdef const Geometry *g = &plan.geometry
+    cdef int finite = True
+    cdef fastconv_check_args args
+    args.count = g.kernel_height * g.kernel_width * (g.in_channels // g.groups) * g.out_channels
+    args.values, args.finite = out, &finite
+    plan.kernels.check(&args)
+    return finite

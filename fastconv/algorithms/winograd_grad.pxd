@@ -2,5 +2,5 @@
 from fastconv.plan cimport Tensor
 from fastconv.tiles cimport Winograd
 
-cdef void run_winograd_grad(
+cdef bint run_winograd_grad(
     const Winograd *w, const Tensor *x, const Tensor *dy, char *grad, char *workspace) noexcept nogil

@@ -7,6 +7,8 @@
         transform the sums: 3x3 weights
     add the pieces in order
 
+Where tiles are few, a kernel of its own goes from their products to 3x3 weights, with the sums in registers.
+
 x is transformed as in the forward pass, dy by the transpose of the output's transform, and the sums by the
 transpose of the weights'.  Blocks and pieces follow from the geometry, ranges change no sum: so the result is
 the same for any number of threads.
@@ -14,16 +16,20 @@ the same for any number of threads.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_output1, fastconv_winograd_weights3_grad,
-    fastconv_winograd_weights_grad, flush_denormals, restore_mode, spare_shuffles)
+    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_few_grad_args, fastconv_winograd_output1,
+    fastconv_winograd_weights3_grad, fastconv_winograd_weights_grad, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
     transform_shared)
-from fastconv.algorithms.weight_grad cimport add_pieces, piece_at
+from fastconv.algorithms.weight_grad cimport add_pieces, is_finite, piece_at
 from fastconv.axes cimport aligned
 from fastconv.plan cimport Plan, Tensor
 from fastconv.spans cimport PAIR_POINTS, taps_of
 from fastconv.tiles cimport Winograd
+
+
+cdef extern from "compat.h":
+    void fastconv_set_setting(int *setting, int value) noexcept nogil
 
 
 cdef void add_products(
@@ -55,6 +61,33 @@ cdef void add_products(
                     point * w.weights_step + group * rows * w.out_range + column)
                 plan.kernels.grad(&args)
                 column += args.columns
+
+
+cdef void write_few(
+    Job *job, const Workspace *work, Py_ssize_t groups, Py_ssize_t from_in, Py_ssize_t rows, Py_ssize_t from_out,
+    Py_ssize_t columns, char *grad,
+) noexcept nogil:
+    """dL/dW of so few tiles that their sums are better not written down; `grad` is the first element of its own."""
+    cdef const Winograd *w = job.w
+    cdef const Plan *plan = w.plan
+    cdef Py_ssize_t point, group
+    cdef int finite = True
+    cdef fastconv_winograd_few_grad_args args
+    args.rows, args.columns = rows, columns
+    args.in_point, args.dy_point = w.input_step, w.output_step
+    for point in range(36):
+        args.tiles[point] = tiles_of_point(
+            w, work, point, <const void ***> &args.in_[point // 6], <const void ***> &args.dy[point // 6])
+    args.grad_stride = plan.geometry.out_channels
+    args.tap_column = plan.in_channels * args.grad_stride
+    args.tap_row = 3 * args.tap_column
+    args.finite = &finite
+    for group in range(groups):
+        args.in_offset, args.dy_offset = from_in + group * rows, from_out + group * columns
+        args.grad = grad + plan.itemsize * group * columns
+        plan.kernels.winograd_few_grad(&args)
+    if not finite:
+        fastconv_set_setting(&job.finite, False)
 
 
 cdef inline int matrix_of(Py_ssize_t points) noexcept nogil:
@@ -91,7 +124,7 @@ cdef void transform_sums(
 
 
 cdef void run_unit(
-    const Job *job, Workspace *work, Py_ssize_t piece, Py_ssize_t unit, Py_ssize_t *opened,
+    Job *job, Workspace *work, Py_ssize_t piece, Py_ssize_t unit, Py_ssize_t *opened,
 ) noexcept nogil:
     """One range of channels, or a bundle of groups, over every block of a piece.
 
@@ -117,14 +150,18 @@ cdef void run_unit(
             transform_inputs(job, work, 0, work.block.count, first_group // w.bundle, from_in, groups * rows, 0)
         if not w.shared:
             transform_outputs(job, work, 0, work.block.count, in_dy, groups * columns)
-        add_products(job, work, groups, at_in, rows, at_out, columns, block > start)
-    for group in range(groups):
+        if w.few:
+            write_few(job, work, groups, at_in, rows, at_out, columns,
+                      job.out + size * (from_in * plan.geometry.out_channels + in_dy))
+        else:
+            add_products(job, work, groups, at_in, rows, at_out, columns, block > start)
+    for group in range(0 if w.few else groups):
         transform_sums(
             job, work.sums + group * sums, from_in, rows, columns,
             piece_at(job.out, job.partials, piece, w.pieces, w.partial_bytes) + size * (in_dy + group * columns))
 
 
-cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
+cdef void run_grad_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     """One share of the ranges of channels, for one piece."""
     cdef const Winograd *w = job.w
     cdef Py_ssize_t share = task % w.shares, unit
@@ -138,14 +175,14 @@ cdef void run_grad_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noex
     restore_mode(mode)
 
 
-cdef void run_winograd_grad(
+cdef bint run_winograd_grad(
     const Winograd *w, const Tensor *x, const Tensor *dy, char *grad, char *workspace,
 ) noexcept nogil:
-    """Run a WEIGHT_GRAD plan; `workspace` has w.workspace_bytes."""
+    """Run a WEIGHT_GRAD plan; `workspace` has w.workspace_bytes.  Returns whether the result is finite."""
     cdef Job job
     cdef Py_ssize_t task
     job.x, job.second, job.out = x, dy, grad
-    job.partials = aligned(workspace)
+    job.partials, job.finite = aligned(workspace), True
     job.threads = open_job(&job, w, job.partials + w.partial_bytes)
     if w.shared:
         transform_shared(&job)
@@ -156,3 +193,4 @@ cdef void run_winograd_grad(
         for task in prange(w.tasks, num_threads=w.threads, schedule="dynamic"):
             run_grad_task(&job, task, threadid())
     add_pieces(w.plan, grad, job.partials, w.pieces, w.partial_bytes, w.threads)
+    return job.finite if w.few else is_finite(w.plan, grad)

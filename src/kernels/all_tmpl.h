@@ -49,6 +49,7 @@ static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff
 #include "copy_tmpl.h"
 #include "winograd_tmpl.h"
 #include "winograd_weights_tmpl.h"
+#include "winograd_grad_tmpl.h"
 
 /* Chains enough to hide the latency of an FMA: what the machine can do at the very best. */
 enum { K(chains) = 12 };

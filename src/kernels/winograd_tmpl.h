@@ -70,39 +70,49 @@ static FASTCONV_INLINE void K(winograd_output4)(const VEC *m, VEC *y) {
 }
 
 static FASTCONV_INLINE void K(winograd_output6_grad)(const VEC *y, VEC *m) {
-    const VEC even_a = K(plus)(y[0], SQUARE_A, y[2]), even_b = K(plus)(y[0], SQUARE_B, y[2]);
-    const VEC odd_a = K(plus)(K(scaled)(POINT_A, y[1]), POINT_A * SQUARE_A, y[3]);
-    const VEC odd_b = K(plus)(K(scaled)(POINT_B, y[1]), POINT_B * SQUARE_B, y[3]);
-    m[0] = y[0];
+    const VEC even_a = K(plus)(K(scaled)(SCALE_A, y[0]), SCALE_A * SQUARE_A, y[2]);
+    const VEC even_b = K(plus)(K(scaled)(SCALE_B, y[0]), SCALE_B * SQUARE_B, y[2]);
+    const VEC odd_a = K(plus)(K(scaled)(SCALE_A * POINT_A, y[1]), SCALE_A * POINT_A * SQUARE_A, y[3]);
+    const VEC odd_b = K(plus)(K(scaled)(SCALE_B * POINT_B, y[1]), SCALE_B * POINT_B * SQUARE_B, y[3]);
+    m[0] = K(scaled)(SCALE_0, y[0]);
     m[1] = V(add)(even_a, odd_a);
     m[2] = V(sub)(even_a, odd_a);
-    m[3] = y[3];
+    m[3] = K(scaled)(1 / SQUARE_A, y[3]);
     m[4] = V(add)(even_b, odd_b);
     m[5] = V(sub)(even_b, odd_b);
 }
 
 static FASTCONV_INLINE void K(winograd_output5_grad)(const VEC *y, VEC *m) {
-    const VEC even = K(plus)(y[0], SQUARE_A, y[2]);
-    m[0] = y[0];
-    m[1] = K(plus)(even, POINT_A, y[1]);
-    m[2] = K(plus)(even, -POINT_A, y[1]);
-    m[3] = y[2];
-    m[4] = K(plus)(K(plus)(y[0], SQUARE_B, y[2]), POINT_B, y[1]);
+    const VEC even = K(plus)(K(scaled)(SCALE_A, y[0]), SCALE_A * SQUARE_A, y[2]);
+    m[0] = K(scaled)(SCALE_0, y[0]);
+    m[1] = K(plus)(even, SCALE_A * POINT_A, y[1]);
+    m[2] = K(plus)(even, -SCALE_A * POINT_A, y[1]);
+    m[3] = K(scaled)(1 / SQUARE_A, y[2]);
+    m[4] = K(plus)(K(plus)(K(scaled)(SCALE_B, y[0]), SCALE_B * SQUARE_B, y[2]), SCALE_B * POINT_B, y[1]);
 }
 
 static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
-    m[0] = y[0];
-    m[1] = K(plus)(y[0], POINT_A, y[1]);
-    m[2] = K(plus)(y[0], -POINT_A, y[1]);
-    m[3] = y[1];
+    const VEC even = K(scaled)(SCALE_A, y[0]);
+    m[0] = K(scaled)(SCALE_0, y[0]);
+    m[1] = K(plus)(even, SCALE_A * POINT_A, y[1]);
+    m[2] = K(plus)(even, -SCALE_A * POINT_A, y[1]);
+    m[3] = K(scaled)(1 / SQUARE_A, y[1]);
+}
+
+/* The transpose of the weights' matrix without the factors of the points, which are 1, -1, 2 and -2 times POINT_A; and
+ * that without the powers of POINT_A, too. */
+static FASTCONV_INLINE void K(winograd_bare_grad)(const VEC *u, VEC *g) {
+    const VEC even_a = V(add)(u[1], u[2]), odd_a = V(sub)(u[1], u[2]);
+    const VEC even_b = V(add)(u[4], u[5]), odd_b = V(sub)(u[4], u[5]);
+    g[0] = V(add)(V(add)(u[0], even_a), even_b);
+    g[1] = K(plus)(odd_a, 2, odd_b);
+    g[2] = K(plus)(V(add)(u[3], even_a), 4, even_b);
 }
 
 static FASTCONV_INLINE void K(winograd_weights_grad)(const VEC *u, VEC *g) {
-    const VEC even_a = V(add)(u[1], u[2]), odd_a = V(sub)(u[1], u[2]);
-    const VEC even_b = V(add)(u[4], u[5]), odd_b = V(sub)(u[4], u[5]);
-    g[0] = K(plus)(K(plus)(K(scaled)(SCALE_0, u[0]), SCALE_A, even_a), SCALE_B, even_b);
-    g[1] = K(plus)(K(scaled)(SCALE_A * POINT_A, odd_a), SCALE_B * POINT_B, odd_b);
-    g[2] = K(plus)(K(plus)(u[3], SCALE_A * SQUARE_A, even_a), SCALE_B * SQUARE_B, even_b);
+    K(winograd_bare_grad)(u, g);
+    g[1] = K(scaled)(POINT_A, g[1]);
+    g[2] = K(scaled)(SQUARE_A, g[2]);
 }
 
 /* Two values between zeros, as a dilation leaves them at the edges, need three products for three taps, and one value

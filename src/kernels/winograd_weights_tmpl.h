@@ -255,10 +255,3 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *args) {
     }
     if (!K(all_zero)(check)) *args->finite = 0;
 }
-#undef POINT_A
-#undef POINT_B
-#undef SQUARE_A
-#undef SQUARE_B
-#undef SCALE_0
-#undef SCALE_A
-#undef SCALE_B

@@ -1,0 +1,91 @@
+/* winograd_few_grad: dL/dW from a few transformed tiles, whose sums stay in registers: written down, they would be 36 for
+ * 9 results.
+ *
+ * A few rows at a time, for the same vector of dy: a line of six points is summed over its tiles and transformed to
+ * three, and six such lines to 3x3. */
+
+/* Rows that share a vector of dy, and those that share a line of the cache. */
+enum { K(winograd_grad_rows) = WINOGRAD_TILES, K(winograd_grad_line) = 16 };
+
+/* Adds the products of tiles up to `end`, which have so many points, to the sums of a line; their rows and their vector
+ * of dy are `from` and `from_dy` further on.  Returns the next tile. */
+static FASTCONV_INLINE ptrdiff_t K(winograd_grad_add)(const REAL *const *in, const REAL *const *dy, ptrdiff_t tile,
+                                                      ptrdiff_t end, ptrdiff_t from, ptrdiff_t from_dy,
+                                                      ptrdiff_t in_point, ptrdiff_t dy_point, const int points,
+                                                      VEC (*sum)[6]) {
+    FASTCONV_ROLLED
+    for (; tile < end; tile++) {
+        const REAL *x = in[tile] + from, *y = dy[tile] + from_dy;
+        FASTCONV_UNROLL
+        for (int j = 0; j < points; j++, x += in_point, y += dy_point) {
+            const VEC one = V(load)(y);
+            FASTCONV_UNROLL
+            for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(fma)(V(set1)(x[q]), one, sum[q][j]);
+        }
+    }
+    return tile;
+}
+
+/* A few rows from `row` on, and a vector of columns or a part of it.  Returns zeros if what it wrote is finite. */
+static FASTCONV_NOINLINE VEC K(winograd_grad_tile)(const fastconv_winograd_few_grad_args *args, ptrdiff_t row,
+                                                    ptrdiff_t column, int lanes) {
+    const ptrdiff_t in_point = args->in_point, dy_point = args->dy_point;
+    const ptrdiff_t tap_row = args->tap_row, tap_column = args->tap_column;
+    ptrdiff_t from = args->in_offset + row, from_dy = args->dy_offset + column;
+    REAL *grad = (REAL *)args->grad + row * args->grad_stride + column;
+    VEC between[6][K(winograd_grad_rows)][3], check = V(zero)();
+    FASTCONV_ROLLED
+    for (int i = 0; i < 6; i++, from += 6 * in_point, from_dy += 6 * dy_point) {
+        const REAL *const *in = (const REAL *const *)args->in[i], *const *dy = (const REAL *const *)args->dy[i];
+        const ptrdiff_t *tiles = args->tiles + 6 * i;
+        ptrdiff_t tile = 0;
+        VEC sum[K(winograd_grad_rows)][6], *to = between[i][0];
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) {
+            FASTCONV_UNROLL
+            for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(zero)();
+        }
+        tile = K(winograd_grad_add)(in, dy, tile, tiles[5], from, from_dy, in_point, dy_point, 6, sum);
+        tile = K(winograd_grad_add)(in, dy, tile, tiles[4], from, from_dy, in_point, dy_point, 5, sum);
+        K(winograd_grad_add)(in, dy, tile, tiles[0], from, from_dy, in_point, dy_point, 4, sum);
+        FASTCONV_UNROLL
+        for (int q = 0; q < K(winograd_grad_rows); q++) K(winograd_weights_grad)(sum[q], to + 3 * q);
+    }
+    FASTCONV_ROLLED
+    for (int q = 0; q < K(winograd_grad_rows); q++, grad += args->grad_stride) {
+        FASTCONV_UNROLL
+        for (int b = 0; b < 3; b++) {
+            VEC u[6], g[3];
+            FASTCONV_UNROLL
+            for (int i = 0; i < 6; i++) u[i] = between[i][q][b];
+            K(winograd_weights_grad)(u, g);
+            FASTCONV_UNROLL
+            for (int a = 0; a < 3; a++) {
+                REAL *to = grad + a * tap_row + b * tap_column;
+                K(store_up_to)(to, g[a], lanes);
+                check = V(fma)(lanes == LANES ? g[a] : V(load_part)(to, lanes), V(zero)(), check);
+            }
+        }
+    }
+    return check;
+}
+
+static void K(winograd_few_grad)(const fastconv_winograd_few_grad_args *args) {
+    const ptrdiff_t last = args->rows - K(winograd_grad_rows);
+    VEC check = V(zero)();
+    assert(last >= 0);
+    for (ptrdiff_t first = 0; first < args->rows; first += K(winograd_grad_line))
+        for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
+            const int lanes = (int)(args->columns - n < LANES ? args->columns - n : LANES);
+            for (ptrdiff_t row = first; row < first + K(winograd_grad_line) && row < args->rows; row += K(winograd_grad_rows))
+                check = V(add)(check, K(winograd_grad_tile)(args, row < last ? row : last, n, lanes));
+        }                                                           /* the last rows perhaps once more */
+    if (!K(all_zero)(check)) *args->finite = 0;
+}
+#undef POINT_A
+#undef POINT_B
+#undef SQUARE_A
+#undef SQUARE_B
+#undef SCALE_0
+#undef SCALE_A
+#undef SCALE_B
