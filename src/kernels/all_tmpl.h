@@ -70,7 +70,7 @@ static double K(fma_chain)(ptrdiff_t steps) {
 
 const fastconv_kernels BIND = {
     ISA, DTYPE, (int)sizeof(REAL), LANES, CONV_MAX_COLUMNS * LANES, GRAD_COLUMNS * LANES, CONV_NARROW_COLUMNS,
-    CONV_ROWS(CONV_MAX_COLUMNS), GRAD_ROWS, WINOGRAD_TILES,
+    CONV_ROWS(CONV_MAX_COLUMNS), GRAD_ROWS, K(few_tiles),
 #define KERNEL(name, what) K(name),
 #include "kernels.def"
 #undef KERNEL

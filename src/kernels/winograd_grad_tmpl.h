@@ -1,11 +1,11 @@
 /* winograd_few_grad: dL/dW from a few transformed tiles, whose sums stay in registers: written down, they would be 36 for
  * 9 results.
  *
- * A few rows at a time, for the same vector of dy: a line of six points is summed over its tiles and transformed to
+ * Some rows at a time, for the same vector of dy: a line of six points is summed over its tiles and transformed to
  * three, and six such lines to 3x3. */
 
-/* Rows that share a vector of dy, and those that share a line of the cache. */
-enum { K(winograd_grad_rows) = WINOGRAD_TILES, K(winograd_grad_line) = 16 };
+/* Rows that share a vector of dy, where registers are 32, and those that share a line of the cache. */
+enum { K(winograd_grad_rows) = K(few_tiles) == 4 ? 4 : 1, K(winograd_grad_line) = 16 };
 
 /* Adds the products of tiles up to `end`, which have so many points, to the sums of a line; their rows and their vector
  * of dy are `from` and `from_dy` further on.  Returns the next tile. */

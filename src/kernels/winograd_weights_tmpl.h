@@ -126,13 +126,16 @@ static void K(winograd_weights)(const fastconv_winograd_weights_args *args) {
     if (!K(all_zero)(check)) *args->finite = 0;
 }
 
+/* Tiles that winograd_few takes at a time.  Of float64, which nobody gets without asking, two: kernels take room. */
+enum { K(few_tiles) = sizeof(REAL) == sizeof(float) ? WINOGRAD_TILES : 2 };
+
 /* Some rows of K of a vector of columns, and the inputs and the sums of a line of points, of so many tiles. */
 typedef struct {
     const REAL *weights;
     ptrdiff_t rows, in_point, out_point;
     REAL odd, square;
-    const REAL *in[WINOGRAD_TILES];
-    REAL *out[WINOGRAD_TILES];
+    const REAL *in[K(few_tiles)];
+    REAL *out[K(few_tiles)];
 } K(winograd_line);
 
 /* Adds the products of these.  The line's weights are a row of each square, or those of all three by a polynomial:
@@ -141,15 +144,16 @@ typedef struct {
 static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, const int polynomial, const int tiles,
                                                  const int sixth) {
     const ptrdiff_t in_point = line->in_point, out_point = line->out_point;
-    const REAL *w = line->weights, *in[WINOGRAD_TILES];
+    const REAL *w = line->weights, *in[K(few_tiles)];
     const VEC odd = V(set1)(line->odd), square = V(set1)(line->square);
-    VEC sum[WINOGRAD_TILES][6];
+    VEC sum[K(few_tiles)][6];
     FASTCONV_UNROLL
-    for (int t = 0; t < tiles; t++) in[t] = line->in[t];
+    for (int t = 0; t < K(few_tiles); t++)
+        if (t < tiles) in[t] = line->in[t];
     FASTCONV_UNROLL
     for (int j = 0; j < 6; j++) {
         FASTCONV_UNROLL
-        for (int t = 0; t < WINOGRAD_TILES; t++)
+        for (int t = 0; t < K(few_tiles); t++)
             if (t < HAVE(j)) sum[t][j] = V(load)(line->out[t] + j * out_point);
     }
     FASTCONV_ROLLED
@@ -165,16 +169,17 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
         FASTCONV_UNROLL
         for (int j = 0; j < 6; j++) {
             FASTCONV_UNROLL
-            for (int t = 0; t < WINOGRAD_TILES; t++)
+            for (int t = 0; t < K(few_tiles); t++)
                 if (t < HAVE(j)) sum[t][j] = V(fma)(V(set1)(in[t][j * in_point]), u[j], sum[t][j]);
         }
         FASTCONV_UNROLL
-        for (int t = 0; t < tiles; t++) in[t]++;
+        for (int t = 0; t < K(few_tiles); t++)
+            if (t < tiles) in[t]++;
     }
     FASTCONV_UNROLL
     for (int j = 0; j < 6; j++) {
         FASTCONV_UNROLL
-        for (int t = 0; t < WINOGRAD_TILES; t++)
+        for (int t = 0; t < K(few_tiles); t++)
             if (t < HAVE(j)) V(store)(line->out[t] + j * out_point, sum[t][j]);
     }
 }
@@ -185,10 +190,10 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
 typedef void K(winograd_multiply_fn)(const K(winograd_line) *);
 #define SHAPE(tiles, sixth)                                                                                           \
     static FASTCONV_NOINLINE void K(winograd_row##tiles##_##sixth)(const K(winograd_line) *line) {                    \
-        K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
+        if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
     }                                                                                                                 \
     static FASTCONV_NOINLINE void K(winograd_polynomial##tiles##_##sixth)(const K(winograd_line) *line) {             \
-        K(winograd_multiply)(line, 1, tiles, sixth);                                                                  \
+        if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 1, tiles, sixth);                                                                  \
     }
 SHAPE(1, 1)
 SHAPE(2, 2)
@@ -205,7 +210,7 @@ static FASTCONV_INLINE K(winograd_multiply_fn) *K(winograd_multiply_by)(const fa
 #define SHAPE(tiles, sixth) \
     (polynomial ? K(winograd_polynomial##tiles##_##sixth) : K(winograd_row##tiles##_##sixth))
 #if WINOGRAD_TILES == 4
-    if (left >= 4) {
+    if (K(few_tiles) == 4 && left >= 4) {
         *some = 4;
         return args->sixth[i] - tile > 2 ? SHAPE(4, 4) : SHAPE(4, 2);
     }
