@@ -7,23 +7,11 @@
 /* Rows that share a vector of dy, where registers are 32, and those that share a line of the cache. */
 enum { K(winograd_grad_rows) = K(few_tiles) == 4 ? 4 : 1, K(winograd_grad_line) = 16 };
 
-/* Adds the products of tiles up to `end`, which have so many points, to the sums of a line; their rows and their vector
- * of dy are `from` and `from_dy` further on.  Returns the next tile. */
-static FASTCONV_INLINE ptrdiff_t K(winograd_grad_add)(const REAL *const *in, const REAL *const *dy, ptrdiff_t tile,
-                                                      ptrdiff_t end, ptrdiff_t from, ptrdiff_t from_dy,
-                                                      ptrdiff_t in_point, ptrdiff_t dy_point, const int points,
-                                                      VEC (*sum)[6]) {
-    FASTCONV_ROLLED
-    for (; tile < end; tile++) {
-        const REAL *x = in[tile] + from, *y = dy[tile] + from_dy;
-        FASTCONV_UNROLL
-        for (int j = 0; j < points; j++, x += in_point, y += dy_point) {
-            const VEC one = V(load)(y);
-            FASTCONV_UNROLL
-            for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(fma)(V(set1)(x[q]), one, sum[q][j]);
-        }
-    }
-    return tile;
+/* Adds the products of point j of one tile, whose rows are at `x` and whose vector of dy is at `y`. */
+static FASTCONV_INLINE void K(winograd_grad_add)(const REAL *x, const REAL *y, const int j, VEC (*sum)[6]) {
+    const VEC one = V(load)(y);
+    FASTCONV_UNROLL
+    for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(fma)(V(set1)(x[q]), one, sum[q][j]);
 }
 
 /* A few rows from `row` on, and a vector of columns or a part of it.  Returns zeros if what it wrote is finite. */
@@ -38,16 +26,21 @@ static FASTCONV_NOINLINE VEC K(winograd_grad_tile)(const fastconv_winograd_few_g
     for (int i = 0; i < 6; i++, from += 6 * in_point, from_dy += 6 * dy_point) {
         const REAL *const *in = (const REAL *const *)args->in[i], *const *dy = (const REAL *const *)args->dy[i];
         const ptrdiff_t *tiles = args->tiles + 6 * i;
-        ptrdiff_t tile = 0;
         VEC sum[K(winograd_grad_rows)][6], *to = between[i][0];
         FASTCONV_UNROLL
         for (int j = 0; j < 6; j++) {
             FASTCONV_UNROLL
             for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(zero)();
         }
-        tile = K(winograd_grad_add)(in, dy, tile, tiles[5], from, from_dy, in_point, dy_point, 6, sum);
-        tile = K(winograd_grad_add)(in, dy, tile, tiles[4], from, from_dy, in_point, dy_point, 5, sum);
-        K(winograd_grad_add)(in, dy, tile, tiles[0], from, from_dy, in_point, dy_point, 4, sum);
+        FASTCONV_ROLLED
+        for (ptrdiff_t tile = 0; tile < tiles[0]; tile++) {
+            const REAL *x = in[tile] + from, *y = dy[tile] + from_dy;
+            FASTCONV_UNROLL
+            for (int j = 0; j < 4; j++, x += in_point, y += dy_point) K(winograd_grad_add)(x, y, j, sum);
+            if (tile >= tiles[4]) continue;
+            K(winograd_grad_add)(x, y, 4, sum);
+            if (tile < tiles[5]) K(winograd_grad_add)(x + in_point, y + dy_point, 5, sum);
+        }
         FASTCONV_UNROLL
         for (int q = 0; q < K(winograd_grad_rows); q++) K(winograd_weights_grad)(sum[q], to + 3 * q);
     }

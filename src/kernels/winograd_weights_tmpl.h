@@ -132,18 +132,18 @@ enum { K(few_tiles) = sizeof(REAL) == sizeof(float) ? WINOGRAD_TILES : 2 };
 /* Some rows of K of a vector of columns, and the inputs and the sums of a line of points, of so many tiles. */
 typedef struct {
     const REAL *weights;
-    ptrdiff_t rows, in_point, out_point;
+    ptrdiff_t row, rows, in_point, out_point;
     REAL odd, square;
     const REAL *in[K(few_tiles)];
     REAL *out[K(few_tiles)];
 } K(winograd_line);
 
 /* Adds the products of these.  The line's weights are a row of each square, or those of all three by a polynomial:
- * g0 + odd * g1 + square * g2.  So many of the tiles have a sixth point. */
+ * g0 + odd * g1 + square * g2, where rows are `row` apart.  So many of the tiles have a sixth point. */
 #define HAVE(j) ((j) < 5 ? tiles : sixth)
 static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, const int polynomial, const int tiles,
                                                  const int sixth) {
-    const ptrdiff_t in_point = line->in_point, out_point = line->out_point;
+    const ptrdiff_t in_point = line->in_point, out_point = line->out_point, row = line->row;
     const REAL *w = line->weights, *in[K(few_tiles)];
     const VEC odd = V(set1)(line->odd), square = V(set1)(line->square);
     VEC sum[K(few_tiles)][6];
@@ -163,7 +163,7 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
         for (int j = 0; j < 3; j++) {
             g[j] = V(load)(w + j * LANES);
             if (polynomial)
-                g[j] = V(fma)(odd, V(load)(w + (3 + j) * LANES), V(fma)(square, V(load)(w + (6 + j) * LANES), g[j]));
+                g[j] = V(fma)(odd, V(load)(w + row + j * LANES), V(fma)(square, V(load)(w + 2 * row + j * LANES), g[j]));
         }
         K(winograd_weights_line)(g, u);
         FASTCONV_UNROLL
@@ -190,7 +190,7 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
 typedef void K(winograd_multiply_fn)(const K(winograd_line) *);
 #define SHAPE(tiles, sixth)                                                                                           \
     static FASTCONV_NOINLINE void K(winograd_row##tiles##_##sixth)(const K(winograd_line) *line) {                    \
-        if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
+        if (K(few_tiles) == 4) K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
     }                                                                                                                 \
     static FASTCONV_NOINLINE void K(winograd_polynomial##tiles##_##sixth)(const K(winograd_line) *line) {             \
         if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 1, tiles, sixth);                                                                  \
@@ -225,10 +225,11 @@ static void K(winograd_multiply_all)(const fastconv_winograd_weights_args *args,
                                      ptrdiff_t rows, ptrdiff_t column) {
     static const signed char odd[6] = {0, 1, -1, 0, 2, -2};
     for (int i = 0; i < 6; i++) {
-        const int polynomial = odd[i] != 0;
+        /* A single row is a polynomial, too, of zeros times the same: that has more loads and less code. */
+        const int polynomial = odd[i] != 0 || K(few_tiles) != 4;
         K(winograd_line) line = {
-            .weights = weights + (i == 3 ? 6 * LANES : 0), .rows = rows, .in_point = args->in_point,
-            .out_point = args->out_point, .odd = odd[i], .square = (REAL)(odd[i] * odd[i])};
+            .weights = weights + (i == 3 ? 6 * LANES : 0), .row = odd[i] != 0 ? 3 * LANES : 0, .rows = rows,
+            .in_point = args->in_point, .out_point = args->out_point, .odd = odd[i], .square = (REAL)(odd[i] * odd[i])};
         int some;
         for (ptrdiff_t tile = 0; tile < args->tiles[i]; tile += some) {
             K(winograd_multiply_fn) *const multiply = K(winograd_multiply_by)(args, i, tile, polynomial, &some);
