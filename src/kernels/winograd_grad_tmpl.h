@@ -8,10 +8,12 @@
 enum { K(winograd_grad_rows) = K(few_tiles) == 4 ? 4 : 1, K(winograd_grad_line) = 16 };
 
 /* Adds the products of point j of one tile, whose rows are at `x` and whose vector of dy is at `y`. */
-static FASTCONV_INLINE void K(winograd_grad_add)(const REAL *x, const REAL *y, const int j, VEC (*sum)[6]) {
+static FASTCONV_INLINE void K(winograd_grad_add)(const REAL *x, const REAL *y, const int j, const int first,
+                                                 VEC (*sum)[6]) {
     const VEC one = V(load)(y);
     FASTCONV_UNROLL
-    for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(fma)(V(set1)(x[q]), one, sum[q][j]);
+    for (int q = 0; q < K(winograd_grad_rows); q++)
+        sum[q][j] = first ? V(mul)(V(set1)(x[q]), one) : V(fma)(V(set1)(x[q]), one, sum[q][j]);
 }
 
 /* A few rows from `row` on, and a vector of columns or a part of it.  Returns zeros if what it wrote is finite. */
@@ -19,6 +21,7 @@ static FASTCONV_NOINLINE VEC K(winograd_grad_tile)(const fastconv_winograd_few_g
                                                     ptrdiff_t column, int lanes) {
     const ptrdiff_t in_point = args->in_point, dy_point = args->dy_point;
     const ptrdiff_t tap_row = args->tap_row, tap_column = args->tap_column;
+    const REAL power[3] = {(REAL)1, (REAL)POINT_A, (REAL)SQUARE_A};
     ptrdiff_t from = args->in_offset + row, from_dy = args->dy_offset + column;
     REAL *grad = (REAL *)args->grad + row * args->grad_stride + column;
     VEC between[6][K(winograd_grad_rows)][3], check = V(zero)();
@@ -27,22 +30,28 @@ static FASTCONV_NOINLINE VEC K(winograd_grad_tile)(const fastconv_winograd_few_g
         const REAL *const *in = (const REAL *const *)args->in[i], *const *dy = (const REAL *const *)args->dy[i];
         const ptrdiff_t *tiles = args->tiles + 6 * i;
         VEC sum[K(winograd_grad_rows)][6], *to = between[i][0];
-        FASTCONV_UNROLL
-        for (int j = 0; j < 6; j++) {
-            FASTCONV_UNROLL
-            for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][j] = V(zero)();
+        if (tiles[0] == 0) {
+            for (int b = 0; b < 3 * K(winograd_grad_rows); b++) to[b] = V(zero)();
+            continue;
         }
+        FASTCONV_UNROLL
+        for (int q = 0; q < K(winograd_grad_rows); q++) sum[q][4] = sum[q][5] = V(zero)();
+        const REAL *x = in[0] + from, *y = dy[0] + from_dy;
+        FASTCONV_UNROLL
+        for (int j = 0; j < 4; j++, x += in_point, y += dy_point) K(winograd_grad_add)(x, y, j, 1, sum);
+        if (tiles[4] > 0) K(winograd_grad_add)(x, y, 4, 1, sum);
+        if (tiles[5] > 0) K(winograd_grad_add)(x + in_point, y + dy_point, 5, 1, sum);
         FASTCONV_ROLLED
-        for (ptrdiff_t tile = 0; tile < tiles[0]; tile++) {
-            const REAL *x = in[tile] + from, *y = dy[tile] + from_dy;
+        for (ptrdiff_t tile = 1; tile < tiles[0]; tile++) {
+            x = in[tile] + from, y = dy[tile] + from_dy;
             FASTCONV_UNROLL
-            for (int j = 0; j < 4; j++, x += in_point, y += dy_point) K(winograd_grad_add)(x, y, j, sum);
+            for (int j = 0; j < 4; j++, x += in_point, y += dy_point) K(winograd_grad_add)(x, y, j, 0, sum);
             if (tile >= tiles[4]) continue;
-            K(winograd_grad_add)(x, y, 4, sum);
-            if (tile < tiles[5]) K(winograd_grad_add)(x + in_point, y + dy_point, 5, sum);
+            K(winograd_grad_add)(x, y, 4, 0, sum);
+            if (tile < tiles[5]) K(winograd_grad_add)(x + in_point, y + dy_point, 5, 0, sum);
         }
         FASTCONV_UNROLL
-        for (int q = 0; q < K(winograd_grad_rows); q++) K(winograd_weights_grad)(sum[q], to + 3 * q);
+        for (int q = 0; q < K(winograd_grad_rows); q++) K(winograd_bare_grad)(sum[q], to + 3 * q);
     }
     FASTCONV_ROLLED
     for (int q = 0; q < K(winograd_grad_rows); q++, grad += args->grad_stride) {
@@ -51,11 +60,11 @@ static FASTCONV_NOINLINE VEC K(winograd_grad_tile)(const fastconv_winograd_few_g
             VEC u[6], g[3];
             FASTCONV_UNROLL
             for (int i = 0; i < 6; i++) u[i] = between[i][q][b];
-            K(winograd_weights_grad)(u, g);
+            K(winograd_bare_grad)(u, g);
             FASTCONV_UNROLL
             for (int a = 0; a < 3; a++) {
                 REAL *to = grad + a * tap_row + b * tap_column;
-                K(store_up_to)(to, g[a], lanes);
+                K(store_up_to)(to, V(mul)(g[a], V(set1)(power[a] * power[b])), lanes);
                 check = V(fma)(lanes == LANES ? g[a] : V(load_part)(to, lanes), V(zero)(), check);
             }
         }
