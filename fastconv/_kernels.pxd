@@ -135,7 +135,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t in_offset, in_point, out_point
         Py_ssize_t tiles[6]
         Py_ssize_t sixth[6]
-        int row_points, column_points
+        int row_points, column_points, accumulate
         int *finite
 
     ctypedef struct fastconv_winograd_few_grad_args:

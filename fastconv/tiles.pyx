@@ -18,7 +18,10 @@ cdef double TILE_VECTORS = 0.5
 cdef double GROUP_VECTORS = 0.25
 cdef double WEIGHT_COST = 175
 cdef double GRAD_COST = 300
-cdef double FEW_GRAD_COST = 150      # where the gradient of so few tiles is not written down before
+# ... where tiles are so few that neither is written down; and reading a vector of weights, for the direct sum.
+cdef double FEW_WEIGHT_COST = 120
+cdef double FEW_GRAD_COST = 150
+cdef double PACK_COST = 7
 cdef double USUAL_BATCH = 8
 # dL/dW along one axis alone: fewer points share what is loaded for them.
 cdef double LINE_GRAD = 1.2
@@ -58,11 +61,6 @@ cdef Py_ssize_t odd_lines(const Plan *plan, Py_ssize_t elements) noexcept nogil:
     return (ceil_div(elements, line) | 1) * line
 
 
-cdef inline Py_ssize_t few_grad_tiles(const Plan *plan) noexcept nogil:
-    """Tiles of which dL/dW's sums are better not written down: as many as rows that share dy's loads are worth."""
-    return plan.kernels.few_tiles * (plan.kernels.few_tiles - 1)
-
-
 cdef inline bint takes_pairs(const Plan *plan) noexcept nogil:
     return leaves_pairs(&plan.rows) and leaves_pairs(&plan.columns)
 
@@ -83,12 +81,26 @@ cdef Py_ssize_t choose_bundle(const Plan *plan, Py_ssize_t squares) noexcept nog
     return min(max(BUNDLE_VECTORS * plan.kernels.lanes // max(plan.in_channels, plan.out_channels), 1), plan.groups)
 
 
+cdef inline Py_ssize_t squares_of(const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points) noexcept nogil:
+    return squares_along(&plan.rows, row_points) * squares_along(&plan.columns, column_points)
+
+
+cdef bint has_few_tiles(const Plan *plan, Py_ssize_t tiles, Py_ssize_t points) noexcept nogil:
+    """Whether what so many tiles have for each weight is better not written down."""
+    if points < MOST_POINTS * MOST_POINTS:
+        return False
+    if plan.op == WEIGHT_GRAD:      # as many as rows that share dy's loads are worth
+        return (tiles <= plan.kernels.few_tiles * (plan.kernels.few_tiles - 1)
+                and plan.rows.taps == plan.columns.taps == 3 and plan.in_channels >= plan.kernels.few_tiles)
+    return tiles <= plan.kernels.few_tiles
+
+
 cdef double cost_of(
-    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, double *alone,
+    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, bint few, double *alone,
 ) noexcept nogil:
     """Multiply-adds of vectors that an image takes among others, with tiles of so many points; `alone`, too."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
-    cdef Py_ssize_t squares = squares_along(&plan.rows, row_points) * squares_along(&plan.columns, column_points)
+    cdef Py_ssize_t squares = squares_of(plan, row_points, column_points)
     cdef double weights = squares * C * ceil_div(O, lanes), vectors, tiles, transform, bundle
     bundle = choose_bundle(plan, squares)
     vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
@@ -100,11 +112,9 @@ cdef double cost_of(
     transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * (
         row_points * column_points) / (MOST_POINTS * MOST_POINTS)
     alone[0] = tiles + transform
-    if plan.op == WEIGHT_GRAD and (tiles_along(&plan.rows, row_points) * tiles_along(&plan.columns, column_points)
-                                   <= few_grad_tiles(plan)):
-        alone[0] = tiles + transform * FEW_GRAD_COST / GRAD_COST
-    # Of several squares, transforming weights costs too much for an image alone to lose by it.
-    return tiles + transform / (USUAL_BATCH if squares == 1 else 1)
+    if few:
+        alone[0] = tiles + weights * (FEW_GRAD_COST if plan.op == WEIGHT_GRAD else FEW_WEIGHT_COST)
+    return tiles + transform / USUAL_BATCH
 
 
 cdef void choose_points(const Plan *plan, Py_ssize_t *row_points, Py_ssize_t *column_points) noexcept nogil:
@@ -122,7 +132,8 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef Py_ssize_t row_points, column_points
-    cdef double products = C * ceil_div(O, lanes), direct, usual, alone, worth
+    cdef double products = C * ceil_div(O, lanes), weights = products, direct, usual, alone, worth, bearable
+    cdef bint few
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
     if plan.itemsize == 8:
@@ -135,9 +146,14 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     if plan.trimmed:
         direct *= (1 - plan.rows.missing) * (1 - plan.columns.missing)
     choose_points(plan, &row_points, &column_points)
-    usual = cost_of(plan, row_points, column_points, &alone)
+    few = has_few_tiles(plan, tiles_along(&plan.rows, row_points) * tiles_along(&plan.columns, column_points),
+                        row_points * column_points)
+    usual = cost_of(plan, row_points, column_points, few, &alone)
     worth = LINES_WORTH if min(row_points, column_points) == 1 else WORTH_TRANSFORMING
-    if usual < worth * direct and alone < BEARABLE * direct:
+    # Of several squares, transforming weights costs too much for an image alone to lose by it.
+    bearable = (BEARABLE * direct if squares_of(plan, row_points, column_points) == 1 else
+                direct + PACK_COST * plan.rows.taps * plan.columns.taps * weights if few else worth * direct)
+    if usual < worth * direct and alone < bearable:
         return SERVES
     return COSTLY
 
@@ -168,8 +184,7 @@ cdef void share_tiles(Winograd *w) noexcept nogil:
     # More blocks of tiles, each of which transforms the weights again, only where panels are too few.
     w.blocks = max(ceil_div(w.tiles, MOST_BYTES // (4 * w.points * w.panel * size)),
                    min(w.threads // (plan.groups * w.panels), w.tiles // plan.kernels.conv_rows), 1)
-    w.few = (ceil_div(w.tiles, w.blocks) <= plan.kernels.few_tiles
-             and w.squares == 1 and w.points == MOST_POINTS * MOST_POINTS)
+    w.few = has_few_tiles(plan, ceil_div(w.tiles, w.blocks), w.points)
     w.sliced = w.prepared == NULL and not w.few
     # Whole squares, for weights that have to be transposed.
     w.slice = max(caches().l2 * 5 // 8 // (w.points * w.panel * size) // plan.kernels.lanes, 1) * plan.kernels.lanes
@@ -273,8 +288,7 @@ cdef void size_sums(Winograd *w) noexcept nogil:
     w.shared = shared <= most_shared(w) and (
         w.threads == 1 or (w.blocks > w.pieces and ceil_div(w.depth, most) * ceil_div(
             plan.out_channels, most) > MANY_RANGES))
-    w.few = (w.tiles <= few_grad_tiles(plan) and w.points == MOST_POINTS * MOST_POINTS and shared <= MOST_BYTES
-             and plan.rows.taps == plan.columns.taps == 3 and plan.in_channels >= plan.kernels.few_tiles)
+    w.few = has_few_tiles(plan, w.tiles, w.points) and shared <= MOST_BYTES
     # Transformed once, by a thread for itself too if it has a single block: then sums may be few enough for L2.
     if w.few:
         most = max(w.depth, plan.out_channels)

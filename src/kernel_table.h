@@ -170,7 +170,7 @@ typedef struct {
 } fastconv_winograd_args;
 
 /* winograd_weights: panel[i * column_points + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
- * winograd_few: out[t][i * 6 + j][n] = sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors
+ * winograd_few: out[t][i * 6 + j][n] = (accumulate ? that : 0) + sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n], for n up to whole vectors
  * and the tiles t of line i; where a tile has no such point, its out may be written, and its in read;
  * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
  * source[a][b][k][n], i < row_points, j < column_points, n < columns, with the matrix G of F(4, 3), of pairs for three
@@ -188,6 +188,7 @@ typedef struct {
     ptrdiff_t in_offset, in_point, out_point;
     ptrdiff_t tiles[6], sixth[6];     /* so many of the first tiles of a line have a sixth point */
     int row_points, column_points;    /* 6 both; winograd_weights: or 3 both, or 1 and 6, either way */
+    int accumulate;                   /* winograd_few: to what is there */
     int *finite;
 } fastconv_winograd_weights_args;
 typedef fastconv_winograd_weights_args fastconv_winograd_few_args;

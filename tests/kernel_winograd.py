@@ -180,7 +180,7 @@ def winograd_weights(call, rows, columns, dense, special=None, taps=(3, 3), poin
         panel_stride=out.stride,
         panel_point=rows * out.stride,
         **dict.fromkeys(("in", "out"), (None,) * 6),
-        **dict.fromkeys(("in_offset", "in_point", "out_point"), 0),
+        **dict.fromkeys(("in_offset", "in_point", "out_point", "accumulate"), 0),
         **dict.fromkeys(("tiles", "sixth"), (0,) * 6),
         **args,
     )
@@ -199,7 +199,7 @@ def _pointers(call, operand, lines, offset):
     return tuple(call.line(found[some]) if len(some) else None for some in lines)
 
 
-def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
+def winograd_few(call, rows, columns, dense, kinds, accumulate=0, special=None, taps=(3, 3)):
     """`kinds`: (points down, points across) of each tile, those with the most across first."""
     want, args = _transformed(call, rows, columns, dense, special, taps)
     tiles = len(kinds)
@@ -211,6 +211,10 @@ def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
         sums = np.einsum("tpk,pkn->tpn", wide(v), want)
     flat = _whole(call, sums.reshape(tiles * 36, columns))
     start = call.unread(*flat.shape)
+    if accumulate:
+        start = _whole(call, call.values(tiles * 36, columns))
+        start[~np.repeat(down, 6)] = np.nan
+        flat = flat + start
     flat[~np.repeat(down, 6)] = np.nan  # lines that a tile does not have stay as they are
     source = call.rows(v.reshape(tiles * 36, rows))
     out = call.output(start, flat, 9 * rows, exact=False)
@@ -227,6 +231,7 @@ def winograd_few(call, rows, columns, dense, kinds, special=None, taps=(3, 3)):
         out_point=out.stride,
         tiles=tuple(map(len, lines)),
         sixth=tuple(across[some, 5].sum() for some in lines),
+        accumulate=accumulate,
         **args,
     )
     return got[:, :columns]  # whole vectors differ from set to set
@@ -300,12 +305,18 @@ GRIDS = [
 
 def winograd_few_cases(table):
     lanes = table["lanes"]
-    grids = itertools.cycle(GRIDS)
+    grids, accumulate = itertools.cycle(GRIDS), itertools.cycle((0, 0, 1))
     for dense, rows in itertools.product(
         ("rows", "columns", "scattered"), (1, lanes, 4 * lanes + 3)
     ):
         for columns in around_vectors(lanes, 2 * lanes):
-            yield case(rows=rows, columns=columns, dense=dense, kinds=next(grids))
+            yield case(
+                rows=rows,
+                columns=columns,
+                dense=dense,
+                kinds=next(grids),
+                accumulate=next(accumulate),
+            )
     for place in range(18):
         special = place, np.nan
         yield case(rows=2 + place % 2, columns=1, dense="rows", kinds=((6, 6),), special=special)

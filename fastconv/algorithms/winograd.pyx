@@ -158,15 +158,18 @@ cdef void multiply_few(Job *job, const Workspace *work, Py_ssize_t unit) noexcep
     cdef int finite = True, line
     cdef const void **outputs
     cdef fastconv_winograd_weights_args args
-    find_weights(job, unit, 0, 0, w.plan.in_channels, &args)
+    cdef Py_ssize_t square
     for line in range(6):
         args.sixth[line] = tiles_of_point(w, work, 6 * line + 5, <const void ***> &args.in_[line], &outputs)
         args.tiles[line] = tiles_of_point(w, work, 6 * line, <const void ***> &args.in_[line], &outputs)
         args.out[line] = <void **> outputs
-    args.in_offset = unit // w.panels * w.plan.in_channels
     args.in_point, args.out_point = w.input_step, w.output_step
     args.finite = &finite
-    w.plan.kernels.winograd_few(&args)
+    for square in range(w.squares):
+        find_weights(job, unit, square, 0, w.plan.in_channels, &args)
+        args.in_offset = unit // w.panels * w.depth + square * w.plan.in_channels
+        args.accumulate = square > 0
+        w.plan.kernels.winograd_few(&args)
     if not finite:
         fastconv_set_setting(&job.finite, False)
 

@@ -248,7 +248,7 @@ static void K(winograd_few)(const fastconv_winograd_weights_args *args) {
     VEC check = V(zero)();
     for (ptrdiff_t column = 0, columns; column < args->columns; column += columns) {
         columns = args->columns - column < vectors * LANES ? args->columns - column : vectors * LANES;
-        for (int point = 0; point < 36; point++)
+        for (int point = 0; point < 36 && !args->accumulate; point++)
             for (ptrdiff_t t = 0; t < args->tiles[point / 6]; t++)
                 for (ptrdiff_t n = column; n < column + columns; n += LANES)
                     V(store)((REAL *)args->out[point / 6][t] + point * args->out_point + n, V(zero)());
