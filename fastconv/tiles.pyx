@@ -22,7 +22,7 @@ cdef double GRAD_COST = 300
 cdef double FEW_WEIGHT_COST = 120
 cdef double FEW_GRAD_COST = 150
 cdef double PACK_COST = 7
-cdef double USUAL_BATCH = 8
+cdef Py_ssize_t USUAL_BATCH = 8
 # dL/dW along one axis alone: fewer points share what is loaded for them.
 cdef double LINE_GRAD = 1.2
 # Share of the direct sum's cost below which Winograd's algorithm is worth its larger rounding error; that is less along
@@ -95,13 +95,24 @@ cdef bint has_few_tiles(const Plan *plan, Py_ssize_t tiles, Py_ssize_t points) n
     return tiles <= plan.kernels.few_tiles
 
 
+cdef double transform_cost(
+    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, Py_ssize_t images,
+) noexcept nogil:
+    """Multiply-adds of vectors that a vector of weights takes, or of their gradient, transformed for so many images."""
+    cdef Py_ssize_t tiles = images * tiles_along(&plan.rows, row_points) * tiles_along(&plan.columns, column_points)
+    cdef double many = GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST
+    if has_few_tiles(plan, tiles, row_points * column_points):
+        return FEW_GRAD_COST if plan.op == WEIGHT_GRAD else FEW_WEIGHT_COST
+    return many * (row_points * column_points) / (MOST_POINTS * MOST_POINTS)
+
+
 cdef double cost_of(
-    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, bint few, double *alone,
+    const Plan *plan, Py_ssize_t row_points, Py_ssize_t column_points, double *alone,
 ) noexcept nogil:
     """Multiply-adds of vectors that an image takes among others, with tiles of so many points; `alone`, too."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef Py_ssize_t squares = squares_of(plan, row_points, column_points)
-    cdef double weights = squares * C * ceil_div(O, lanes), vectors, tiles, transform, bundle
+    cdef double weights = squares * C * ceil_div(O, lanes), vectors, tiles, bundle
     bundle = choose_bundle(plan, squares)
     vectors = (squares * (ceil_div(C, lanes) + TILE_VECTORS / bundle) + ceil_div(O, lanes)
                + (GROUP_VECTORS / bundle if plan.groups > 1 else 0))
@@ -109,12 +120,8 @@ cdef double cost_of(
              * points_along(&plan.rows, row_points) * points_along(&plan.columns, column_points))
     if plan.op == WEIGHT_GRAD and min(row_points, column_points) == 1:
         tiles *= LINE_GRAD
-    transform = weights * (GRAD_COST if plan.op == WEIGHT_GRAD else WEIGHT_COST) * (
-        row_points * column_points) / (MOST_POINTS * MOST_POINTS)
-    alone[0] = tiles + transform
-    if few:
-        alone[0] = tiles + weights * (FEW_GRAD_COST if plan.op == WEIGHT_GRAD else FEW_WEIGHT_COST)
-    return tiles + transform / USUAL_BATCH
+    alone[0] = tiles + weights * transform_cost(plan, row_points, column_points, 1)
+    return tiles + weights * transform_cost(plan, row_points, column_points, USUAL_BATCH) / USUAL_BATCH
 
 
 cdef void choose_points(const Plan *plan, Py_ssize_t *row_points, Py_ssize_t *column_points) noexcept nogil:
@@ -148,7 +155,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     choose_points(plan, &row_points, &column_points)
     few = has_few_tiles(plan, tiles_along(&plan.rows, row_points) * tiles_along(&plan.columns, column_points),
                         row_points * column_points)
-    usual = cost_of(plan, row_points, column_points, few, &alone)
+    usual = cost_of(plan, row_points, column_points, &alone)
     worth = LINES_WORTH if min(row_points, column_points) == 1 else WORTH_TRANSFORMING
     # Of several squares, transforming weights costs too much for an image alone to lose by it.
     bearable = (BEARABLE * direct if squares_of(plan, row_points, column_points) == 1 else

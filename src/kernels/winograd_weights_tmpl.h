@@ -203,6 +203,34 @@ SHAPE(4, 2)
 #endif
 #undef SHAPE
 
+/* The products of a single tile for two lines whose points are opposite: they share what is read of the weights. */
+static FASTCONV_NOINLINE void K(winograd_multiply_pair)(const K(winograd_line) *line) {
+    const ptrdiff_t in_point = line->in_point, out_point = line->out_point, row = line->row;
+    const REAL *w = line->weights, *in = line->in[0], *other = in + 6 * in_point;
+    const VEC odd = V(set1)(line->odd), square = V(set1)(line->square);
+    VEC sum[2][6];
+    FASTCONV_UNROLL
+    for (int p = 0; p < 12; p++) sum[p / 6][p % 6] = V(load)(line->out[0] + p * out_point);
+    FASTCONV_ROLLED
+    for (ptrdiff_t k = 0; k < line->rows; k++, in++, other++, w += K(winograd_square)) {
+        VEC plus[3], minus[3], u[6];
+        FASTCONV_UNROLL
+        for (int j = 0; j < 3; j++) {
+            const VEC even = V(fma)(square, V(load)(w + 2 * row + j * LANES), V(load)(w + j * LANES));
+            const VEC added = V(mul)(odd, V(load)(w + row + j * LANES));        /* exact */
+            plus[j] = V(add)(even, added), minus[j] = V(sub)(even, added);
+        }
+        K(winograd_weights_line)(plus, u);
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) sum[0][j] = V(fma)(V(set1)(in[j * in_point]), u[j], sum[0][j]);
+        K(winograd_weights_line)(minus, u);
+        FASTCONV_UNROLL
+        for (int j = 0; j < 6; j++) sum[1][j] = V(fma)(V(set1)(other[j * in_point]), u[j], sum[1][j]);
+    }
+    FASTCONV_UNROLL
+    for (int p = 0; p < 12; p++) V(store)(line->out[0] + p * out_point, sum[p / 6][p % 6]);
+}
+
 /* The function for the tiles of line i from `tile` on; as many as it takes go to `some`. */
 static FASTCONV_INLINE K(winograd_multiply_fn) *K(winograd_multiply_by)(const fastconv_winograd_weights_args *args, int i,
                                                                       ptrdiff_t tile, int polynomial, int *some) {
@@ -230,15 +258,18 @@ static void K(winograd_multiply_all)(const fastconv_winograd_weights_args *args,
         K(winograd_line) line = {
             .weights = weights + (i == 3 ? 6 * LANES : 0), .row = odd[i] != 0 ? 3 * LANES : 0, .rows = rows,
             .in_point = args->in_point, .out_point = args->out_point, .odd = odd[i], .square = (REAL)(odd[i] * odd[i])};
-        int some;
+        const int pair = K(few_tiles) == 4 && odd[i] > 0 && args->tiles[i] == 1 && args->tiles[i + 1] == 1;
+        int some = 1;
         for (ptrdiff_t tile = 0; tile < args->tiles[i]; tile += some) {
-            K(winograd_multiply_fn) *const multiply = K(winograd_multiply_by)(args, i, tile, polynomial, &some);
+            K(winograd_multiply_fn) *const multiply =
+                pair ? K(winograd_multiply_pair) : K(winograd_multiply_by)(args, i, tile, polynomial, &some);
             for (int t = 0; t < some; t++) {
                 line.in[t] = (const REAL *)args->in[i][tile + t] + args->in_offset + 6 * i * args->in_point + k;
                 line.out[t] = (REAL *)args->out[i][tile + t] + 6 * i * args->out_point + column;
             }
             multiply(&line);
         }
+        i += pair;
     }
 }
 
