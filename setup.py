@@ -37,7 +37,7 @@ if sys.platform == "darwin":
 
 ISA_FLAGS = {
     "unix": {
-        "portable": ["-ffp-contract=off"],
+        "portable": [],
         "avx2": ["-mavx2", "-mfma", "-mtune=haswell"],
         "avx512": [
             "-mavx512f",
@@ -82,8 +82,9 @@ SMALL_KERNELS = [
     "-fno-tree-loop-distribute-patterns",
 ]
 COMMON_FLAGS = {
-    # Kernels say themselves what to unroll; -O3 makes them larger, and portable ones much slower.
-    "unix": ["-std=c11", "-O2", "-fopenmp-simd", "-fPIC", *SMALL_FLAGS]
+    # Kernels say themselves what to unroll, where -O3 makes them larger, and portable ones much
+    # slower; and which products are fused with a sum: bits must not depend on the compiler.
+    "unix": ["-std=c11", "-O2", "-ffp-contract=off", "-fopenmp-simd", "-fPIC", *SMALL_FLAGS]
     + ([] if DEBUG else ["-DNDEBUG"]),
     "msvc": ["/std:c11", "/O2"] + ([] if DEBUG else ["/DNDEBUG"]),
 }

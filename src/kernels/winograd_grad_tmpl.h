@@ -1,5 +1,5 @@
-/* winograd_few_grad: dL/dW from a few transformed tiles, whose sums stay in registers: written down, they would be 36 for
- * 9 results.
+/* winograd_few_grad: dL/dW from a few transformed tiles, whose sums stay in registers: written down, they would be 36
+ * for 9 results.
  *
  * Some rows at a time, for the same vector of dy: a line of six points is summed over its tiles and transformed to
  * three, and six such lines to 3x3. */
@@ -79,7 +79,8 @@ static void K(winograd_few_grad)(const fastconv_winograd_few_grad_args *args) {
     for (ptrdiff_t first = 0; first < args->rows; first += K(winograd_grad_line))
         for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
             const int lanes = (int)(args->columns - n < LANES ? args->columns - n : LANES);
-            for (ptrdiff_t row = first; row < first + K(winograd_grad_line) && row < args->rows; row += K(winograd_grad_rows))
+            const ptrdiff_t next = first + K(winograd_grad_line), end = next < args->rows ? next : args->rows;
+            for (ptrdiff_t row = first; row < end; row += K(winograd_grad_rows))
                 check = V(add)(check, K(winograd_grad_tile)(args, row < last ? row : last, n, lanes));
         }                                                           /* the last rows perhaps once more */
     if (!K(all_zero)(check)) *args->finite = 0;

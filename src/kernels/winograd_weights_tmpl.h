@@ -5,8 +5,8 @@
  * some rows of K at a time, with the sums of products in registers.  The sums have the bits of conv over transformed
  * weights: one chain in the order of K. */
 
-/* A line of three to six points.  Weights come with the powers of POINT_A in them, so that the points are 1, -1, 2 and -2
- * here: POINT_B is twice POINT_A. */
+/* A line of three to six points.  Weights come with the powers of POINT_A in them, so that the points are 1, -1, 2 and
+ * -2 here: POINT_B is twice POINT_A. */
 static FASTCONV_INLINE void K(winograd_weights_line)(const VEC *g, VEC *u) {
     const VEC even_a = V(add)(g[0], g[2]), even_b = K(plus)(g[0], 4, g[2]), odd_b = V(add)(g[1], g[1]);
     u[0] = g[0];
@@ -162,8 +162,10 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
         FASTCONV_UNROLL
         for (int j = 0; j < 3; j++) {
             g[j] = V(load)(w + j * LANES);
-            if (polynomial)
-                g[j] = V(fma)(odd, V(load)(w + row + j * LANES), V(fma)(square, V(load)(w + 2 * row + j * LANES), g[j]));
+            if (polynomial) {
+                const VEC even = V(fma)(square, V(load)(w + 2 * row + j * LANES), g[j]);
+                g[j] = V(fma)(odd, V(load)(w + row + j * LANES), even);
+            }
         }
         K(winograd_weights_line)(g, u);
         FASTCONV_UNROLL
@@ -190,10 +192,10 @@ static FASTCONV_INLINE void K(winograd_multiply)(const K(winograd_line) *line, c
 typedef void K(winograd_multiply_fn)(const K(winograd_line) *);
 #define SHAPE(tiles, sixth)                                                                                           \
     static FASTCONV_NOINLINE void K(winograd_row##tiles##_##sixth)(const K(winograd_line) *line) {                    \
-        if (K(few_tiles) == 4) K(winograd_multiply)(line, 0, tiles, sixth);                                                                  \
+        if (K(few_tiles) == 4) K(winograd_multiply)(line, 0, tiles, sixth);                                           \
     }                                                                                                                 \
     static FASTCONV_NOINLINE void K(winograd_polynomial##tiles##_##sixth)(const K(winograd_line) *line) {             \
-        if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 1, tiles, sixth);                                                                  \
+        if (tiles <= K(few_tiles)) K(winograd_multiply)(line, 1, tiles, sixth);                                       \
     }
 SHAPE(1, 1)
 SHAPE(2, 2)
