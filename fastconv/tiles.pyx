@@ -139,7 +139,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, C = plan.in_channels, O = plan.out_channels
     cdef Py_ssize_t row_points, column_points
-    cdef double products = C * ceil_div(O, lanes), weights = products, direct, usual, alone, worth, bearable
+    cdef double products = C * ceil_div(O, lanes), direct, usual, alone, worth, bearable
     cdef bint few
     if cannot_serve(&plan.geometry) != SERVES:
         return cannot_serve(&plan.geometry)
@@ -159,7 +159,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
     worth = LINES_WORTH if min(row_points, column_points) == 1 else WORTH_TRANSFORMING
     # Of several squares, transforming weights costs too much for an image alone to lose by it.
     bearable = (BEARABLE * direct if squares_of(plan, row_points, column_points) == 1 else
-                direct + PACK_COST * plan.rows.taps * plan.columns.taps * weights if few else worth * direct)
+                direct + PACK_COST * plan.rows.taps * plan.columns.taps * products if few else worth * direct)
     if usual < worth * direct and alone < bearable:
         return SERVES
     return COSTLY

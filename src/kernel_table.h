@@ -171,7 +171,8 @@ typedef struct {
 
 /* winograd_weights: panel[i * column_points + j][k][n] = u[i][j][k][n], and zeros up to whole vectors;
  * winograd_few: out[t][i * 6 + j][n] = (accumulate ? that : 0) + sum over k < rows of in[t][i * 6 + j][k] * u[i][j][k][n],
- * for n up to whole vectors and the tiles t of line i; where a tile has no such point, out may be written, and in read;
+ * for n up to whole vectors and the tiles t of line i, which have all lines before it; where a tile has no such point, out
+ * may be written, and in read;
  * u[i][j][k][n] = sum over a < tap_rows, b < tap_columns of G[i][a] * G[j][b] *
  * source[a][b][k][n], i < row_points, j < column_points, n < columns, with the matrix G of F(4, 3), of pairs for three
  * points, and of a single tap for one.

@@ -28,6 +28,7 @@ from fastconv import reference
 LARGER = [  # several blocks, pieces of dL/dW, parts of the weights, slices of them and of K
     Conv((3, 41, 43, 24), (3, 3, 24, 40), padding=1),
     Conv((1, 7, 9, 130), (3, 3, 130, 150), padding=1),
+    Conv((1, 8, 7, 36), (3, 3, 12, 60), padding=1, groups=3),
     Conv((2, 26, 30, 300), (3, 3, 300, 280), padding=1),
     Conv((2, 35, 33, 36), (3, 3, 12, 60), padding=2, dilation=2, groups=3),
     Conv((5, 13, 15, 1100), (3, 3, 1100, 70), padding=1),
@@ -118,15 +119,17 @@ def test_any_number_of_threads_gives_the_same_bits(conv, which):
 
 
 @pytest.mark.parametrize("which", ["forward", "input_grad"])
-def test_an_image_of_few_tiles_has_the_same_bits_alone(which):
+@pytest.mark.parametrize("taps", [3, 5])
+def test_an_image_of_few_tiles_has_the_same_bits_alone(which, taps):
     """Alone its weights are multiplied as they are transformed, among others written down first."""
-    for height, width in ((4, 4), (6, 4), (2, 7), (5, 3)):
-        conv = Conv((40, height, width, 38), (3, 3, 38, 50), padding=1)
+    more = {"padding": taps // 2}
+    for height, width in ((4, 4), (6, 4), (2, 7), (5, 3), (7, 7), (6, 5), (3, 12)):
+        conv = Conv((40, height, width, 38), (taps, taps, 38, 50), **more)
         a = operands(conv, floats)
         name = "x" if which == "forward" else "dy"
         want = winograd(which, conv, a)
         for images in (1, 2, 9):
-            some = Conv((images, height, width, 38), (3, 3, 38, 50), padding=1)
+            some = Conv((images, height, width, 38), (taps, taps, 38, 50), **more)
             assert_same_bits(winograd(which, some, {**a, name: a[name][:images]}), want[:images])
 
 

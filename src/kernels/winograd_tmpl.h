@@ -99,8 +99,8 @@ static FASTCONV_INLINE void K(winograd_output4_grad)(const VEC *y, VEC *m) {
     m[3] = K(scaled)(1 / SQUARE_A, y[1]);
 }
 
-/* The transpose of the weights' matrix without the factors of the points, which are 1, -1, 2 and -2 times POINT_A; and
- * that without the powers of POINT_A, too. */
+/* The transpose of the weights' matrix without the factors of the points, which are 1, -1, 2 and -2 times POINT_A: first
+ * without the powers of POINT_A, too. */
 static FASTCONV_INLINE void K(winograd_bare_grad)(const VEC *u, VEC *g) {
     const VEC even_a = V(add)(u[1], u[2]), odd_a = V(sub)(u[1], u[2]);
     const VEC even_b = V(add)(u[4], u[5]), odd_b = V(sub)(u[4], u[5]);
