@@ -1,10 +1,12 @@
 # The C micro-kernels (src/kernel_table.h, src/cpu.h) as Cython sees them.
 cdef extern from "cpu.h" nogil:
+    enum: FASTCONV_AVX2, FASTCONV_AVX512
     ctypedef struct fastconv_caches:
         Py_ssize_t l1, l2
     unsigned int fastconv_cpu_features()
     fastconv_caches fastconv_cpu_caches()
     int fastconv_cpu_spare_shuffles()
+    int fastconv_cpu_splits_vectors()
     unsigned long long fastconv_flush_denormals()
     void fastconv_restore_mode(unsigned long long mode)
 
@@ -181,5 +183,6 @@ cdef extern from "kernel_table.h" nogil:
 cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil
 cdef fastconv_caches caches() noexcept nogil
 cdef bint spare_shuffles() noexcept nogil
+cdef const fastconv_kernels *halved(const fastconv_kernels *kernels) noexcept nogil
 cdef unsigned long long flush_denormals() noexcept nogil
 cdef void restore_mode(unsigned long long mode) noexcept nogil

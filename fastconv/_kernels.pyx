@@ -33,6 +33,7 @@ CYTHON = f"{CYTHON_HEX_VERSION >> 24 & 255}.{CYTHON_HEX_VERSION >> 16 & 255}.{CY
 cdef int _isa = 0
 cdef fastconv_caches _caches = fastconv_cpu_caches()
 cdef bint _spare_shuffles = fastconv_cpu_spare_shuffles()
+cdef bint _splits_vectors = fastconv_cpu_splits_vectors()
 
 
 cdef const fastconv_kernels *kernels_for(int dtype) noexcept nogil:
@@ -45,6 +46,14 @@ cdef fastconv_caches caches() noexcept nogil:
 
 cdef bint spare_shuffles() noexcept nogil:
     return _spare_shuffles
+
+
+cdef const fastconv_kernels *halved(const fastconv_kernels *kernels) noexcept nogil:
+    """The same kernels with vectors half as long, where the CPU does as much with these; else NULL."""
+    cdef int dtype = FASTCONV_F32 if kernels.itemsize == 4 else FASTCONV_F64
+    if _splits_vectors and kernels == fastconv_kernels_at(FASTCONV_AVX512, dtype):
+        return fastconv_kernels_at(FASTCONV_AVX2, dtype)
+    return NULL
 
 
 cdef unsigned long long flush_denormals() noexcept nogil:
@@ -65,6 +74,11 @@ def available():
 def cache_sizes():
     """Bytes of the L1 and L2 data cache of one core, as the block sizes take them."""
     return {"l1": _caches.l1, "l2": _caches.l2}
+
+
+def splits_vectors():
+    """Whether the longest vectors take as long as two of half their length."""
+    return bool(_splits_vectors)
 
 
 def current():

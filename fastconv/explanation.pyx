@@ -250,6 +250,7 @@ def explain(
         sizes["transformed weights"] = w.weights_bytes
     else:
         sizes["workspace"] = plan.workspace_bytes
+        isa = plan.kernels.isa.decode()
     return Explanation(
         op, str(computed), isa, "winograd" if refusal == SERVES else "direct",
         {} if refusal == SERVES else {"winograd": refusal_text(refusal)},

@@ -30,6 +30,8 @@ cdef double WORTH_LOOKING = 8
 # at the edges to go by themselves.
 cdef double COPYING = 8
 cdef double WORTH_TRIMMING = 0.01
+# Products a sum from which on shorter vectors, which all channels fill, are faster (Zen 4).
+cdef Py_ssize_t HALVES_DEPTH = 48
 
 
 cdef bint all_finite(const Plan *plan, const Tensor *w) noexcept nogil:
@@ -159,6 +161,26 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         + <double> plan.rows.out_size * plan.columns.out_size * plan.out_total) > BEYOND_CACHES * caches().l2
     plan.flops = (2.0 * g.batch * g.out_height * g.out_width * g.kernel_height * g.kernel_width
                   * inner * g.out_channels)
+
+
+cdef bint halves_pay(const Plan *plan) noexcept nogil:
+    """Whether the channels leave half of the last vector idle, and few others make up for it.
+
+    Not where sums are so short that loading and storing outputs takes the time, or for a single pixel; nor where a
+    vector holds two groups or two pixels and taps are those that this is fastest for.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, outer = plan.out_channels
+    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // max(plan.rows.phases * plan.columns.phases, 1)
+    cdef Py_ssize_t inner = plan.in_channels
+    if plan.op == WEIGHT_GRAD or plan.tiled or (plan.depthwise and plan.group == 1 and plan.shared == 0) or (
+            plan.rows.extent * plan.columns.extent == 1):
+        return False
+    if plan.depthwise:
+        inner = plan.group if plan.group > 1 else plan.shared
+        outer = plan.group_outputs if plan.group > 1 else plan.out_total
+        if plan.group > 1 and taps <= 9 or inner * taps < 2 * HALVES_DEPTH:
+            return False
+    return (2 * outer == lanes or lanes < outer <= lanes + lanes // 2) and inner * taps >= HALVES_DEPTH
 
 
 cdef bint choose_narrow(const Plan *plan) noexcept nogil:

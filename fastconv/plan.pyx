@@ -6,11 +6,12 @@ what cannot.
 """
 import os
 
-from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches
+from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
 from fastconv.kernel_choice cimport (
-    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors)
+    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors,
+    halves_pay)
 from fastconv.strips cimport room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128
@@ -299,6 +300,7 @@ cdef void make_plan(
     """
     cdef Py_ssize_t pixels = TARGET_PIXELS
     cdef Py_ssize_t scratch = caches().l2 // 2, rows
+    cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
     plan.op = op
     plan.kernels = kernels
@@ -309,6 +311,10 @@ cdef void make_plan(
               g.dilation_width, axis_memory + 4 * g.kernel_height + 1)
     plan.finite_only = False
     choose_pass(plan, weights, tiled)
+    narrower = halved(kernels)
+    if narrower != NULL and halves_pay(plan):
+        plan.kernels = kernels = narrower
+        choose_pass(plan, weights, tiled)
     choose_source(plan, source, weights, may_clip)
     plan.few_pixels = are_few(plan, weights)
     if not plan.depthwise:

@@ -57,14 +57,17 @@ unsigned fastconv_cpu_features(void) {
     return features;
 }
 
-int fastconv_cpu_spare_shuffles(void) {
+/* The family of a CPU by AMD, else 0. */
+static unsigned amd_family(void) {
     unsigned reg[4];
     cpuid(0, 0, reg);
-    const unsigned amd = reg[1] == 0x68747541u;     /* the first four letters of AuthenticAMD */
+    if (reg[1] != 0x68747541u) return 0;            /* the first four letters of AuthenticAMD */
     cpuid(1, 0, reg);
-    const unsigned family = (reg[0] >> 8 & 15) + (reg[0] >> 20 & 255);
-    return amd && family >= 0x1a;
+    return (reg[0] >> 8 & 15) + (reg[0] >> 20 & 255);
 }
+
+int fastconv_cpu_spare_shuffles(void) { return amd_family() >= 0x1a; }
+int fastconv_cpu_splits_vectors(void) { return amd_family() == 0x19; }
 
 /* MXCSR: bit 15 flushes results to zero, bit 6 reads denormals as zero. */
 unsigned long long fastconv_flush_denormals(void) {
@@ -113,6 +116,7 @@ void fastconv_restore_mode(unsigned long long mode) { (void)mode; }
 
 #ifndef FASTCONV_X86
 int fastconv_cpu_spare_shuffles(void) { return 0; }
+int fastconv_cpu_splits_vectors(void) { return 0; }
 #endif
 
 fastconv_caches fastconv_cpu_caches(void) {

@@ -19,6 +19,9 @@ fastconv_caches fastconv_cpu_caches(void);
  * each takes a unit for two cycles, and in Intel's they share one. */
 int fastconv_cpu_spare_shuffles(void);
 
+/* Whether vectors of 512 bits, if there are any, take units of 256 twice as long: those of AMD's Zen 4 do. */
+int fastconv_cpu_splits_vectors(void);
+
 /* Denormals read as and become zero on this thread until the returned mode is restored. */
 unsigned long long fastconv_flush_denormals(void);
 void fastconv_restore_mode(unsigned long long mode);

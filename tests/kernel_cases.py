@@ -91,9 +91,12 @@ def conv_cases(table):
     runs = itertools.cycle([(1, 1), (3, 5), (2, 8), (1, 13), (4, 1), (2, 0), (0, 3)])
     # Narrower panels have tiles up to twice as high as the widest one's, which the table tells.
     for pixels in range(4 * table["conv_rows"] + 2):
-        for columns in around_vectors(table["lanes"], table["conv_panel"]):
+        lanes, most = table["lanes"], table["conv_panel"]
+        halves = [n + lanes // 2 for n in range(lanes, most, lanes)]  # two pixels share a vector
+        for columns in (*around_vectors(lanes, most), *halves):
             yield case(pixels=pixels, columns=columns, runs=next(runs), start=STARTS[pixels % 4])
-    for columns, start in itertools.product((1, table["lanes"] + 1, table["conv_panel"]), STARTS):
+    some = (1, table["lanes"] + 1, table["conv_panel"] - table["lanes"] // 2, table["conv_panel"])
+    for columns, start in itertools.product(some, STARTS):
         for pixels in around(table["conv_rows"]):
             yield case(pixels=pixels, columns=columns, runs=(3, 7), start=start)
     lanes, starts = table["lanes"], itertools.cycle(STARTS)

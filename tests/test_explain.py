@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastconv
+from fastconv import _kernels
 from fastconv.threads import has_openmp
 
 MIB = 1 << 20
@@ -47,6 +48,14 @@ def test_float64_moves_twice_the_bytes():
 )
 def test_what_bounds_a_call(conv, bound):
     assert {explain(conv, which).bound for which in PASSES} == {bound}
+
+
+def test_half_an_idle_vector_takes_shorter_ones_where_these_cost_nothing():
+    widest = _kernels.current()
+    shorter = "avx2" if widest == "avx512" and _kernels.splits_vectors() else widest
+    for filters, expected in ((24, shorter), (8, shorter), (32, widest), (64, widest)):
+        conv = Conv((1, 30, 30, 64), (3, 3, 64, filters), padding=1)
+        assert explain(conv, algorithm="direct").isa == expected, filters
 
 
 @pytest.mark.parametrize(

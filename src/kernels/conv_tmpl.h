@@ -88,6 +88,68 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
     }
 }
 
+#ifdef TILES_SHARE
+/* Half a vector or less of two pixels each, in one. */
+static FASTCONV_INLINE VEC K(load_shared)(const REAL *first, const REAL *second, int lanes) {
+    return V(join)(V(load_part)(first, lanes), V(swap)(V(load_part)(second, lanes)));
+}
+
+static FASTCONV_INLINE void K(store_shared)(REAL *first, REAL *second, VEC a, int lanes) {
+    V(store_part)(first, a, lanes);
+    V(store_part)(second, V(swap)(a), lanes);
+}
+
+/* A tile with half a vector or less of columns beyond `whole` ones: two pixels share a vector of them, and so save the
+ * products that would be half idle. */
+static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
+                                           const int whole) {
+    const REAL *const *in = (const REAL *const *)args->in + pixel;
+    REAL *const *out = (REAL *const *)args->out + pixel;
+    const ptrdiff_t stride = args->weights_stride, at = args->out_offset, rest = at + whole * LANES;
+    const REAL *bias = (const REAL *)args->bias;
+    const int lanes = (int)args->columns - whole * LANES;
+    VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS], shared[CONV_MAX_ROWS];
+
+    FASTCONV_UNROLL
+    for (int m = 0; m < rows; m++) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < whole; n++)
+            sum[m][n] = args->accumulate ? V(load)(out[m] + at + n * LANES) : bias ? V(load)(bias + n * LANES) : V(zero)();
+        if (m % 2 == 0)
+            shared[m] = args->accumulate ? K(load_shared)(out[m] + rest, out[m + 1] + rest, lanes)
+                : bias ? K(load_shared)(bias + whole * LANES, bias + whole * LANES, lanes) : V(zero)();
+    }
+    for (ptrdiff_t r = 0; r < args->runs; r++) {
+        const REAL *a[CONV_MAX_ROWS];
+        const REAL *FASTCONV_RESTRICT w = (const REAL *)args->weights + (args->run_k[r] + args->k_offset) * stride;
+        FASTCONV_UNROLL
+        for (int m = 0; m < rows; m++) a[m] = in[m] + args->run_offset[r] + args->in_offset;
+        for (ptrdiff_t l = 0; l < args->run_length; l++, w += stride) {
+            VEC b[CONV_MAX_COLUMNS];
+            FASTCONV_UNROLL
+            for (int n = 0; n < whole; n++) b[n] = V(load)(w + n * LANES);
+            const VEC twice = V(load_twice)(w + whole * LANES);
+            FASTCONV_UNROLL
+            for (int m = 0; m < rows; m += 2) {
+                const VEC x = V(set1)(a[m][l]), y = V(set1)(a[m + 1][l]);
+                FASTCONV_UNROLL
+                for (int n = 0; n < whole; n++) {
+                    sum[m][n] = V(fma)(x, b[n], sum[m][n]);
+                    sum[m + 1][n] = V(fma)(y, b[n], sum[m + 1][n]);
+                }
+                shared[m] = V(fma)(V(join)(x, y), twice, shared[m]);
+            }
+        }
+    }
+    FASTCONV_UNROLL
+    for (int m = 0; m < rows; m++) {
+        FASTCONV_UNROLL
+        for (int n = 0; n < whole; n++) V(store)(out[m] + at + n * LANES, sum[m][n]);
+        if (m % 2 == 0) K(store_shared)(out[m] + rest, out[m + 1] + rest, shared[m], lanes);
+    }
+}
+#endif
+
 static FASTCONV_INLINE void K(conv_columns)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
                                             int columns) {
     switch (columns) {
@@ -100,6 +162,20 @@ static FASTCONV_INLINE void K(conv_columns)(const fastconv_conv_args *args, ptrd
     default: break;
     }
 }
+
+#ifdef TILES_SHARE
+static void K(conv_shared1)(const fastconv_conv_args *args, ptrdiff_t pixel) { K(conv_shared)(args, pixel, CONV_ROWS(2), 1); }
+#if CONV_MAX_COLUMNS == 4
+static void K(conv_shared2)(const fastconv_conv_args *args, ptrdiff_t pixel) { K(conv_shared)(args, pixel, CONV_ROWS(3), 2); }
+static void K(conv_shared3)(const fastconv_conv_args *args, ptrdiff_t pixel) { K(conv_shared)(args, pixel, CONV_ROWS(4), 3); }
+#endif
+static void (*const K(conv_by_whole)[])(const fastconv_conv_args *, ptrdiff_t) = {
+    K(conv_shared1),
+#if CONV_MAX_COLUMNS == 4
+    K(conv_shared2), K(conv_shared3),
+#endif
+};
+#endif
 
 /* One function a height, so that the sums of each live in registers. */
 typedef void K(conv_fn)(const fastconv_conv_args *, ptrdiff_t, int);
@@ -116,6 +192,9 @@ static K(conv_fn) *const K(conv_by_rows)[] = {
 
 static void K(conv)(const fastconv_conv_args *args) {
     const int columns = (int)((args->columns + LANES - 1) / LANES), full = CONV_ROWS(columns);
+#ifdef TILES_SHARE
+    const int shares = columns > 1 && 2 * (args->columns - (columns - 1) * LANES) <= LANES;
+#endif
     assert(args->columns >= 1 && columns <= CONV_MAX_COLUMNS && args->weights_stride >= columns * LANES);
     assert(!args->stream || (!args->accumulate && args->columns % LANES == 0));
 
@@ -124,6 +203,12 @@ static void K(conv)(const fastconv_conv_args *args) {
         rows = left < full ? left : full;
         /* Few sums would wait for one another: the last two tiles share their pixels evenly. */
         if (rest > 0 && rest < full && rest * columns < FASTCONV_LATENT_SUMS) rows = (left + 1) / 2;
+#ifdef TILES_SHARE
+        if (shares && rows == full) {
+            K(conv_by_whole)[columns - 2](args, pixel);
+            continue;
+        }
+#endif
         K(conv_by_rows)[rows - 1](args, pixel, columns);
     }
 }

@@ -207,20 +207,26 @@ static FASTCONV_INLINE void K(grad_swapped_tile)(const fastconv_grad_args *args,
             for (int n = 0; n < vectors; n++) sum[n][m] = V(fma)(x[n], b[m], sum[n][m]);
         }
     }
+    if (columns == 1 && args->grad_stride == 1) {       /* one output channel: rows follow one another */
+        FASTCONV_UNROLL
+        for (int n = 0; n < vectors; n++) {
+            REAL *grad = (REAL *)args->grad + row + n * LANES;
+            const int lanes = n + 1 < vectors ? LANES : last;
+            K(store_up_to)(grad, args->accumulate ? V(add)(K(load_up_to)(grad, lanes), sum[n][0]) : sum[n][0], lanes);
+        }
+        return;
+    }
+    /* A copy of all before the first call: what has an address, or outlives a call, does not stay in registers. */
+    VEC total[GRAD_ROWS + 2][GRAD_SWAPPED_COLUMNS];
     FASTCONV_UNROLL
     for (int n = 0; n < vectors; n++) {
-        const int lanes = n + 1 < vectors ? LANES : last;
-        if (columns == 1 && args->grad_stride == 1) {       /* one output channel: rows follow one another */
-            REAL *grad = (REAL *)args->grad + row + n * LANES;
-            K(store_up_to)(grad, args->accumulate ? V(add)(K(load_up_to)(grad, lanes), sum[n][0]) : sum[n][0], lanes);
-            continue;
-        }
-        VEC total[GRAD_SWAPPED_COLUMNS];    /* a copy: what has an address does not stay in registers */
         FASTCONV_UNROLL
-        for (int m = 0; m < columns; m++) total[m] = sum[n][m];
+        for (int m = 0; m < columns; m++) total[n][m] = sum[n][m];
+    }
+    for (int n = 0; n < vectors; n++) {
         for (int m = 0; m < columns; m += LANES)
-            K(grad_swapped_end)(args, row + n * LANES, column + m, total + m, columns - m < LANES ? columns - m : LANES,
-                                lanes);
+            K(grad_swapped_end)(args, row + n * LANES, column + m, total[n] + m,
+                                columns - m < LANES ? columns - m : LANES, n + 1 < vectors ? LANES : last);
     }
 }
 

@@ -12,6 +12,7 @@
 #define CONV_MAX_COLUMNS 2
 #define CONV_MAX_ROWS 8
 #define CONV_ROWS(columns) ((columns) == 1 ? 8 : 6)
+#define TILES_SHARE 1
 #define CONV_NARROW_PIXELS 3
 #define CONV_NARROW_COLUMNS 4
 #define DEPTHWISE_WINDOWS 1
@@ -36,6 +37,9 @@ static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm256_set1_ps(a); }
 static FASTCONV_INLINE f32_vec f32_set2(float a, float b) {
     return _mm256_blend_ps(_mm256_set1_ps(a), _mm256_set1_ps(b), 0xf0);
 }
+static FASTCONV_INLINE f32_vec f32_join(f32_vec a, f32_vec b) { return _mm256_blend_ps(a, b, 0xf0); }
+static FASTCONV_INLINE f32_vec f32_swap(f32_vec a) { return _mm256_permute2f128_ps(a, a, 1); }
+static FASTCONV_INLINE f32_vec f32_load_twice(const float *p) { return _mm256_broadcast_ps((const __m128 *)(const void *)p); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm256_storeu_ps(p, a); }
 static FASTCONV_INLINE void f32_stream(float *p, f32_vec a) { _mm256_stream_ps(p, a); }
@@ -104,6 +108,9 @@ static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm256_set1_pd(a); }
 static FASTCONV_INLINE f64_vec f64_set2(double a, double b) {
     return _mm256_blend_pd(_mm256_set1_pd(a), _mm256_set1_pd(b), 0xc);
 }
+static FASTCONV_INLINE f64_vec f64_join(f64_vec a, f64_vec b) { return _mm256_blend_pd(a, b, 0xc); }
+static FASTCONV_INLINE f64_vec f64_swap(f64_vec a) { return _mm256_permute2f128_pd(a, a, 1); }
+static FASTCONV_INLINE f64_vec f64_load_twice(const double *p) { return _mm256_broadcast_pd((const __m128d *)(const void *)p); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm256_storeu_pd(p, a); }
 static FASTCONV_INLINE void f64_stream(double *p, f64_vec a) { _mm256_stream_pd(p, a); }

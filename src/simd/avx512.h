@@ -12,6 +12,7 @@
 #define CONV_MAX_ROWS 12
 #define CONV_ROWS(columns) ((columns) <= 2 ? 12 : (columns) == 3 ? 8 : 6)
 #define CONV_PERMUTED 2
+#define TILES_SHARE 1
 #define PARTS_ARE_FREE 1
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 6
@@ -33,6 +34,11 @@ static FASTCONV_INLINE f32_vec f32_zero(void) { return _mm512_setzero_ps(); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return _mm512_set1_ps(a); }
 static FASTCONV_INLINE f32_vec f32_set2(float a, float b) {
     return _mm512_mask_broadcastss_ps(_mm512_set1_ps(a), 0xff00, _mm_set_ss(b));
+}
+static FASTCONV_INLINE f32_vec f32_join(f32_vec a, f32_vec b) { return _mm512_mask_blend_ps(0xff00, a, b); }
+static FASTCONV_INLINE f32_vec f32_swap(f32_vec a) { return _mm512_shuffle_f32x4(a, a, 0x4e); }
+static FASTCONV_INLINE f32_vec f32_load_twice(const float *p) {
+    return _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(p))));
 }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return _mm512_loadu_ps(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { _mm512_storeu_ps(p, a); }
@@ -117,6 +123,9 @@ static FASTCONV_INLINE f64_vec f64_set1(double a) { return _mm512_set1_pd(a); }
 static FASTCONV_INLINE f64_vec f64_set2(double a, double b) {
     return _mm512_mask_broadcastsd_pd(_mm512_set1_pd(a), 0xf0, _mm_set_sd(b));
 }
+static FASTCONV_INLINE f64_vec f64_join(f64_vec a, f64_vec b) { return _mm512_mask_blend_pd(0xf0, a, b); }
+static FASTCONV_INLINE f64_vec f64_swap(f64_vec a) { return _mm512_shuffle_f64x2(a, a, 0x4e); }
+static FASTCONV_INLINE f64_vec f64_load_twice(const double *p) { return _mm512_broadcast_f64x4(_mm256_loadu_pd(p)); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { _mm512_storeu_pd(p, a); }
 static FASTCONV_INLINE void f64_stream(double *p, f64_vec a) { _mm512_stream_pd(p, a); }

@@ -12,6 +12,7 @@
 #define CONV_MAX_COLUMNS 4
 #define CONV_MAX_ROWS 8
 #define CONV_ROWS(columns) ((columns) <= 3 ? 8 : 6)
+#define TILES_SHARE 1
 #define CONV_NARROW_PIXELS 4
 #define CONV_NARROW_COLUMNS 4
 #define DEPTHWISE_WINDOWS 1
@@ -30,6 +31,9 @@ enum { f32_lanes = 4 };
 static FASTCONV_INLINE f32_vec f32_zero(void) { return vdupq_n_f32(0.0f); }
 static FASTCONV_INLINE f32_vec f32_set1(float a) { return vdupq_n_f32(a); }
 static FASTCONV_INLINE f32_vec f32_set2(float a, float b) { return vcombine_f32(vdup_n_f32(a), vdup_n_f32(b)); }
+static FASTCONV_INLINE f32_vec f32_join(f32_vec a, f32_vec b) { return vcombine_f32(vget_low_f32(a), vget_high_f32(b)); }
+static FASTCONV_INLINE f32_vec f32_swap(f32_vec a) { return vextq_f32(a, a, 2); }
+static FASTCONV_INLINE f32_vec f32_load_twice(const float *p) { return vcombine_f32(vld1_f32(p), vld1_f32(p)); }
 static FASTCONV_INLINE f32_vec f32_load(const float *p) { return vld1q_f32(p); }
 static FASTCONV_INLINE void f32_store(float *p, f32_vec a) { vst1q_f32(p, a); }
 static FASTCONV_INLINE void f32_stream(float *p, f32_vec a) { vst1q_f32(p, a); }
@@ -87,6 +91,9 @@ enum { f64_lanes = 2 };
 static FASTCONV_INLINE f64_vec f64_zero(void) { return vdupq_n_f64(0.0); }
 static FASTCONV_INLINE f64_vec f64_set1(double a) { return vdupq_n_f64(a); }
 static FASTCONV_INLINE f64_vec f64_set2(double a, double b) { return vsetq_lane_f64(b, vdupq_n_f64(a), 1); }
+static FASTCONV_INLINE f64_vec f64_join(f64_vec a, f64_vec b) { return vcombine_f64(vget_low_f64(a), vget_high_f64(b)); }
+static FASTCONV_INLINE f64_vec f64_swap(f64_vec a) { return vextq_f64(a, a, 1); }
+static FASTCONV_INLINE f64_vec f64_load_twice(const double *p) { return vld1q_dup_f64(p); }
 static FASTCONV_INLINE f64_vec f64_load(const double *p) { return vld1q_f64(p); }
 static FASTCONV_INLINE void f64_store(double *p, f64_vec a) { vst1q_f64(p, a); }
 static FASTCONV_INLINE void f64_stream(double *p, f64_vec a) { vst1q_f64(p, a); }
