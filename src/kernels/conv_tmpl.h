@@ -89,16 +89,6 @@ static FASTCONV_INLINE void K(conv_tile)(const fastconv_conv_args *args, ptrdiff
 }
 
 #ifdef TILES_SHARE
-/* Half a vector or less of two pixels each, in one. */
-static FASTCONV_INLINE VEC K(load_shared)(const REAL *first, const REAL *second, int lanes) {
-    return V(join)(V(load_part)(first, lanes), V(swap)(V(load_part)(second, lanes)));
-}
-
-static FASTCONV_INLINE void K(store_shared)(REAL *first, REAL *second, VEC a, int lanes) {
-    V(store_part)(first, a, lanes);
-    V(store_part)(second, V(swap)(a), lanes);
-}
-
 /* A tile with half a vector or less of columns beyond `whole` ones: two pixels share a vector of them, and so save the
  * products that would be half idle. */
 static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdiff_t pixel, const int rows,
@@ -106,18 +96,18 @@ static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdi
     const REAL *const *in = (const REAL *const *)args->in + pixel;
     REAL *const *out = (REAL *const *)args->out + pixel;
     const ptrdiff_t stride = args->weights_stride, at = args->out_offset, rest = at + whole * LANES;
-    const REAL *bias = (const REAL *)args->bias;
+    static const REAL zeros[CONV_MAX_COLUMNS * LANES];
+    const REAL *start = args->bias ? (const REAL *)args->bias : zeros;
     const int lanes = (int)args->columns - whole * LANES;
-    VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS], shared[CONV_MAX_ROWS];
+    VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS], shared[CONV_MAX_ROWS / 2];
 
     FASTCONV_UNROLL
     for (int m = 0; m < rows; m++) {
+        const REAL *from = args->accumulate ? out[m] + at : start;
         FASTCONV_UNROLL
-        for (int n = 0; n < whole; n++)
-            sum[m][n] = args->accumulate ? V(load)(out[m] + at + n * LANES) : bias ? V(load)(bias + n * LANES) : V(zero)();
-        if (m % 2 == 0)
-            shared[m] = args->accumulate ? K(load_shared)(out[m] + rest, out[m + 1] + rest, lanes)
-                : bias ? K(load_shared)(bias + whole * LANES, bias + whole * LANES, lanes) : V(zero)();
+        for (int n = 0; n < whole; n++) sum[m][n] = V(load)(from + n * LANES);
+        const VEC part = V(load_part)(from + whole * LANES, lanes);
+        shared[m / 2] = m % 2 ? V(join)(shared[m / 2], V(swap)(part)) : part;
     }
     for (ptrdiff_t r = 0; r < args->runs; r++) {
         const REAL *a[CONV_MAX_ROWS];
@@ -137,7 +127,7 @@ static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdi
                     sum[m][n] = V(fma)(x, b[n], sum[m][n]);
                     sum[m + 1][n] = V(fma)(y, b[n], sum[m + 1][n]);
                 }
-                shared[m] = V(fma)(V(join)(x, y), twice, shared[m]);
+                shared[m / 2] = V(fma)(V(join)(x, y), twice, shared[m / 2]);
             }
         }
     }
@@ -145,7 +135,7 @@ static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdi
     for (int m = 0; m < rows; m++) {
         FASTCONV_UNROLL
         for (int n = 0; n < whole; n++) V(store)(out[m] + at + n * LANES, sum[m][n]);
-        if (m % 2 == 0) K(store_shared)(out[m] + rest, out[m + 1] + rest, shared[m], lanes);
+        V(store_part)(out[m] + rest, m % 2 ? V(swap)(shared[m / 2]) : shared[m / 2], lanes);
     }
 }
 #endif
