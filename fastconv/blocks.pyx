@@ -108,9 +108,12 @@ cdef Py_ssize_t first_input(const Plan *plan, Py_ssize_t vector) noexcept nogil:
 
 
 cdef void gather_block(
-    const Plan *plan, const Tensor *x, const Block *block, char *scratch, Source *source,
+    const Plan *plan, const Tensor *x, const Block *block, Py_ssize_t group, char *scratch, Source *source,
 ) noexcept nogil:
-    """Copy what the block reads into `scratch`, padded and dense, unless it can be read in place."""
+    """Copy what the block reads into `scratch`, padded and dense, unless it can be read in place.
+
+    As many groups, from `group` on, as there are planes for.
+    """
     cdef fastconv_gather_args args
     cdef const Axis *rows = &plan.rows
     cdef Py_ssize_t image, slot, position, vectors, vector
@@ -145,7 +148,7 @@ cdef void gather_block(
         args.inner, args.inner_stride = min(plan.group, plan.group_outputs), x.channel_stride
         args.outer_stride = plan.group * x.channel_stride
     elif not plan.depthwise:
-        args.outer, args.inner = plan.planes, plan.in_channels * (plan.groups // plan.planes)
+        args.outer, args.inner = min(plan.planes, plan.groups - group), plan.in_channels
         args.outer_stride, args.inner_stride = args.inner * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
     elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
@@ -161,7 +164,7 @@ cdef void gather_block(
         args.outer_stride, args.inner_stride = 0, x.channel_stride
         args.outer_step = 0
     for image in range(block.images):
-        base = x.data + (block.image + image) * x.batch_stride * size
+        base = x.data + ((block.image + image) * x.batch_stride + group * plan.in_channels * x.channel_stride) * size
         to = scratch + image * plan.image_pitch * size
         for slot in range(used_slots(rows, block.rows)):
             position = slot_position(rows, block.row, slot)
@@ -336,7 +339,7 @@ cdef void find_runs(
 
 cdef Py_ssize_t source_group(const Plan *plan) noexcept nogil:
     """Elements from a group's input to the next one's."""
-    return plan.group_pitch if plan.gathered and plan.planes > 1 else plan.in_channels
+    return plan.group_pitch if plan.gathered else plan.in_channels
 
 
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil:

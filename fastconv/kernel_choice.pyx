@@ -30,6 +30,8 @@ cdef double WORTH_LOOKING = 8
 # at the edges to go by themselves.
 cdef double COPYING = 8
 cdef double WORTH_TRIMMING = 0.01
+# Bytes of a pixel that are gathered at a time, of several groups.
+cdef Py_ssize_t GATHERED = 1024
 # Products a sum from which on shorter vectors, which all channels fill, are faster (Zen 4).
 cdef Py_ssize_t HALVES_DEPTH = 48
 
@@ -144,9 +146,11 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     if plan.op == INPUT_GRAD:
         plan.in_total, plan.out_total = g.out_channels, g.in_channels
         plan.in_channels, plan.out_channels = multiplier, inner
-    # Groups of few channels get a plane each, so that a kernel row is one run of them.
-    plan.planes = plan.groups if plan.op == WEIGHT_GRAD or plan.in_channels < 32 else 1
-    plan.pixel_pitch = plan.in_channels * (plan.groups // plan.planes)
+    # Groups get a plane each, so that a kernel row is one run: as many at a time as make a few lines of a pixel.
+    plan.planes = plan.groups
+    if plan.op != WEIGHT_GRAD:
+        plan.planes = min(max(GATHERED // max(plan.in_channels * plan.itemsize, 1), 1), plan.groups)
+    plan.pixel_pitch = plan.in_channels
     if plan.depthwise:
         # Scratch holds, beside each output channel, the input that it reads.
         plan.planes = 1
@@ -204,7 +208,7 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     down = ceil_div(plan.rows.taps, max(plan.rows.phases, 1))
     across = ceil_div(plan.columns.taps, max(plan.columns.phases, 1))
     length = plan.in_channels
-    if plan.columns.consecutive and (plan.planes == plan.groups or across == 1):
+    if plan.columns.consecutive:
         length, across = length * across, 1
     if (plan.out_channels <= FASTCONV_EVEN_COLUMNS and plan.groups == rows.taps == columns.taps == 1
             and rows.in_step == columns.in_step == rows.out_step == columns.out_step == 1):
@@ -304,7 +308,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         plan.gathered = True
         plan.pixel_pitch += 64 // plan.itemsize
     if plan.gathered:
-        dense = single or plan.planes == plan.groups
+        dense = True
     # dL/dW leaves padding out tap by tap; selecting the pixels of each must not cost more than it saves.  As with
     # clipped, engine.pyx looks at the result.
     missing = 1 - (1 - plan.rows.missing) * (1 - plan.columns.missing)

@@ -45,7 +45,7 @@ cdef struct Plan:
     # The input of a block: gathered into scratch, or read in place.
     bint gathered
     bint finite_only                # forward: padding is left out, wrong where weights are not finite
-    Py_ssize_t planes               # scratch keeps the groups apart, a plane each, or whole pixels in one
+    Py_ssize_t planes               # of scratch: a group each, so many at a time
     bint clipped                    # depthwise, weight_grad: taps (or rows of them) outside the input are left out
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements

@@ -326,7 +326,11 @@ cdef void make_plan(
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
     elif not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
         pixels, scratch = MANY_PIXELS, MOST_SCRATCH
-    if threads > 1 and op != WEIGHT_GRAD:   # a block for every thread, as long as it fills some tiles
+    elif plan.groups == plan.panels == 1 and not plan.depthwise and depth(plan) <= plan.depth_block:
+        # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.
+        pixels, scratch = max(pixels, 2 * plan.rows.taps * plan.columns.extent), MOST_SCRATCH
+    if threads > 1 and op != WEIGHT_GRAD and g.groups < 2 * threads:
+        # A block for every thread, as long as it fills some tiles; groups are shared out otherwise.
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS

@@ -375,7 +375,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     open_workspace(plan, job.threads, thread, &work)
     locate_block(plan, task, &block)
     # Scratch is as much out of line as the output, if that is how both can be aligned at once.
-    gather_block(plan, job.x, &block,
+    gather_block(plan, job.x, &block, 0,
                  work.scratch + (<size_t> job.out & (64 - plan.itemsize) if job.shift > 0 else 0), &source)
     if not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)

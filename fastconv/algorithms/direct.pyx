@@ -214,9 +214,9 @@ cdef void finish_classes(
 
 
 cdef void run_panel(
-    Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t unit,
+    Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t unit, Py_ssize_t first_group,
 ) noexcept nogil:
-    """All of K for one panel of one group, over every pixel of the phase."""
+    """All of K for one panel of one group, over every pixel of the phase; the source starts with `first_group`."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
     cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
@@ -253,7 +253,7 @@ cdef void run_panel(
                 pack_slice(job, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
             if not finite:
                 fastconv_set_setting(&job.finite, False)
-        run_slice(job, phase, work, classes, &args, run, first_k, group * source_group(plan),
+        run_slice(job, phase, work, classes, &args, run, first_k, (group - first_group) * source_group(plan),
                   plan.finite_only or plan.op == INPUT_GRAD)
         at += part
         if at == length:
@@ -278,7 +278,7 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     cdef Py_ssize_t share = task % plan.shares, units = job.end_unit - job.first_unit
     cdef Py_ssize_t first = job.first_unit + units * share // plan.shares
     cdef Py_ssize_t end = job.first_unit + units * (share + 1) // plan.shares
-    cdef Py_ssize_t row, column, classes, unit
+    cdef Py_ssize_t row, column, classes, unit, group, last
     # Products with padding to the left and right are left out where that saves time, and in dL/dx, which has no
     # padding by definition, where weights that are not finite would show.
     cdef bint by_column = plan.trimmed or (
@@ -290,19 +290,23 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     cdef Phase phase
     open_workspace(plan, job.threads, thread, &work)
     locate_block(plan, task // plan.shares, &block)
-    gather_block(plan, job.x, &block, work.scratch, &source)
     if job.first_unit == 0 and not (plan.rows.covered and plan.columns.covered):
         zero_block(plan, &block, job.out)
-    for row in range(plan.rows.phases):
-        for column in range(plan.columns.phases):
-            open_phase(plan, row, column, &phase)
-            classes = classify_pixels(plan, &block, &phase, &source, by_column, job.out, &work)
-            if classes > 0:
-                find_runs(plan, &phase, &source, &work)
-                if plan.narrow and plan.weights_in_place:
-                    find_weights(job, &phase, &work)
-                for unit in range(first, end):
-                    run_panel(job, &phase, &work, classes, unit)
+    while first < end:
+        group = first // plan.panels if plan.gathered else 0
+        last = min(end, (group + plan.planes) * plan.panels) if plan.gathered else end
+        gather_block(plan, job.x, &block, group, work.scratch, &source)
+        for row in range(plan.rows.phases):
+            for column in range(plan.columns.phases):
+                open_phase(plan, row, column, &phase)
+                classes = classify_pixels(plan, &block, &phase, &source, by_column, job.out, &work)
+                if classes > 0:
+                    find_runs(plan, &phase, &source, &work)
+                    if plan.narrow and plan.weights_in_place:
+                        find_weights(job, &phase, &work)
+                    for unit in range(first, last):
+                        run_panel(job, &phase, &work, classes, unit, group)
+        first = last
     if job.streams:
         fastconv_fence()
     restore_mode(mode)

@@ -255,7 +255,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     while unit < end:
         for index in range(start, stop):
             locate_block(plan, index, &block)
-            gather_block(plan, job.x, &block, work.scratch, &source)
+            gather_block(plan, job.x, &block, 0, work.scratch, &source)
             if plan.depthwise:
                 run_depthwise_block(plan, job.dy, &block, &phase, &source, &work, first, end, sums, width)
             else:
