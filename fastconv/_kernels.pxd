@@ -12,7 +12,7 @@ cdef extern from "cpu.h" nogil:
 
 cdef extern from "kernel_table.h" nogil:
     enum: FASTCONV_F32, FASTCONV_F64
-    enum: FASTCONV_LATENT_SUMS, FASTCONV_FEW_PIXELS, FASTCONV_EVEN_COLUMNS
+    enum: FASTCONV_LATENT_SUMS, FASTCONV_FEW_PIXELS, FASTCONV_EVEN_COLUMNS, FASTCONV_GRAD_VECTORS
 
     ctypedef struct fastconv_conv_args:
         Py_ssize_t pixels, columns
@@ -148,6 +148,7 @@ cdef extern from "kernel_table.h" nogil:
         Py_ssize_t tiles[36]
         void *grad
         Py_ssize_t tap_row, tap_column, grad_stride
+        int wide
         int *finite
 
     ctypedef struct fastconv_kernels:

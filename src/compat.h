@@ -52,11 +52,13 @@
 #define FASTCONV_KNOWN(value) __builtin_constant_p(value)
 #endif
 
-/* A hint alone: what is read there need not exist. */
+/* A hint alone: what is read there need not exist.  The second asks for no more than L2 to hold it. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define FASTCONV_PREFETCH(p) ((void)(p))
+#define FASTCONV_PREFETCH_L2(p) ((void)(p))
 #else
 #define FASTCONV_PREFETCH(p) __builtin_prefetch(p)
+#define FASTCONV_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
 #endif
 
 /* What was written past the caches is seen before anything that is written from here on. */

@@ -13,6 +13,8 @@ enum { FASTCONV_LATENT_SUMS = 8 };
 enum { FASTCONV_FEW_PIXELS = 4 };
 /* Columns up to which conv_narrow has code of its own for pixels that are evenly spaced. */
 enum { FASTCONV_EVEN_COLUMNS = 4 };
+/* Vectors of columns that winograd_few_grad writes one after the other. */
+enum { FASTCONV_GRAD_VECTORS = 4 };
 
 /* out[p][n] = (accumulate ? out[p][n] : bias ? bias[n] : 0)
  *             + sum over r < runs, l < run_length of in[p][run_offset[r] + l] * weights[run_k[r] + l][n] */
@@ -204,6 +206,7 @@ typedef struct {
     ptrdiff_t tiles[36];              /* the first ones of a line's that have a point */
     void *grad;                       /* [3][3][rows][columns] */
     ptrdiff_t tap_row, tap_column, grad_stride;
+    int wide;                         /* write FASTCONV_GRAD_VECTORS vectors of a row one after the other */
     int *finite;                      /* cleared when a NaN or an infinity is written */
 } fastconv_winograd_few_grad_args;
 

@@ -237,7 +237,7 @@ def winograd_few(call, rows, columns, dense, kinds, accumulate=0, special=None, 
     return got[:, :columns]  # whole vectors differ from set to set
 
 
-def winograd_few_grad(call, rows, columns, kinds, special=None):
+def winograd_few_grad(call, rows, columns, kinds, together=False, special=None):
     """`kinds` as in winograd_few."""
     tiles = len(kinds)
     down, across, lines = _lines(kinds)
@@ -275,6 +275,7 @@ def winograd_few_grad(call, rows, columns, kinds, special=None):
         tap_row=3 * rows * out.stride,
         tap_column=rows * out.stride,
         grad_stride=out.stride,
+        wide=together,
         finite=flag.address,
     )
 
@@ -329,6 +330,8 @@ def winograd_few_grad_cases(table):
     grids = itertools.cycle(GRIDS)
     for rows, columns in itertools.product((4, 5, 7, 16, 19, 33), around_vectors(lanes, 2 * lanes)):
         yield case(rows=rows, columns=columns, kinds=next(grids))
+    for columns in around_vectors(lanes, 9 * lanes):
+        yield case(rows=7, columns=columns, kinds=next(grids), together=True)
     for place, columns in itertools.product(range(0, 144, 7), (1, lanes)):
         special = place, (np.nan, np.inf, -np.inf)[place % 3]
         yield case(rows=4, columns=columns, kinds=((6, 6),), special=special)

@@ -16,13 +16,15 @@ the same for any number of threads.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_few_grad_args, fastconv_winograd_output1,
-    fastconv_winograd_weights3_grad, fastconv_winograd_weights_grad, flush_denormals, restore_mode, spare_shuffles)
+    FASTCONV_GRAD_VECTORS, caches, fastconv_grad_args, fastconv_winograd_args, fastconv_winograd_few_grad_args,
+    fastconv_winograd_output1, fastconv_winograd_weights3_grad, fastconv_winograd_weights_grad, flush_denormals,
+    restore_mode, spare_shuffles)
 from fastconv.algorithms.transforms cimport (
     Job, Workspace, open_block, open_job, open_workspace, tiles_of_point, transform_inputs, transform_outputs,
     transform_shared)
 from fastconv.algorithms.weight_grad cimport add_pieces, is_finite, piece_at
 from fastconv.axes cimport aligned
+from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport Plan, Tensor
 from fastconv.spans cimport PAIR_POINTS, taps_of
 from fastconv.tiles cimport Winograd
@@ -70,7 +72,7 @@ cdef void write_few(
     """dL/dW of so few tiles that their sums are better not written down; `grad` is the first element of its own."""
     cdef const Winograd *w = job.w
     cdef const Plan *plan = w.plan
-    cdef Py_ssize_t point, group
+    cdef Py_ssize_t point, group, points = 0
     cdef int finite = True
     cdef fastconv_winograd_few_grad_args args
     args.rows, args.columns = rows, columns
@@ -78,6 +80,10 @@ cdef void write_few(
     for point in range(36):
         args.tiles[point] = tiles_of_point(
             w, work, point, <const void ***> &args.in_[point // 6], <const void ***> &args.dy[point // 6])
+        points += args.tiles[point]
+    # Of more tiles, dy would exceed L1; and where results come from memory, fewer lines had better wait together.
+    args.wide = points * FASTCONV_GRAD_VECTORS * plan.kernels.lanes * plan.itemsize <= 2 * caches().l1 // 3 and (
+        9 * plan.in_channels * plan.geometry.out_channels * plan.itemsize <= BEYOND_CACHES // 2 * caches().l2)
     args.grad_stride = plan.geometry.out_channels
     args.tap_column = plan.in_channels * args.grad_stride
     args.tap_row = 3 * args.tap_column

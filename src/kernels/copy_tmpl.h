@@ -13,24 +13,28 @@ static FASTCONV_INLINE int K(all_zero)(VEC a) {
  * factor.
  *
  * Here rows of the panel are columns of the source: whole squares are transposed in registers.  They are short pieces of
- * many lines, which hardware does not foresee. */
+ * many lines, which hardware does not foresee; nor is L1 to hold them early, where lines pages apart share a set. */
 static VEC K(pack_transposed)(const fastconv_pack_args *args, ptrdiff_t next, VEC factor) {
     const REAL *source = (const REAL *)args->source;
     REAL *panel = (REAL *)args->panel;
     const ptrdiff_t step = args->column_stride, panel_stride = args->panel_stride;
-    VEC check = V(zero)();
+    VEC check[4];
+    FASTCONV_UNROLL
+    for (int i = 0; i < 4; i++) check[i] = V(zero)();
 
     for (ptrdiff_t n = 0; n < args->columns; n += LANES) {
         const int columns = (int)(args->columns - n < LANES ? args->columns - n : LANES);
         for (ptrdiff_t k = 0; k < args->rows; k += LANES) {
             const int rows = (int)(args->rows - k < LANES ? args->rows - k : LANES);
             VEC square[LANES];
+            const REAL *from = source + n * step + k;
             FASTCONV_UNROLL
-            for (int i = 0; i < LANES; i++) {
-                square[i] = i < columns ? K(load_up_to)(source + (n + i) * step + k, rows) : V(zero)();
-                FASTCONV_PREFETCH(source + (n + i) * step + k + 2 * LANES);
-                check = V(fma)(square[i], V(zero)(), check);
+            for (int i = 0; i < LANES; i++, from += step) {
+                square[i] = i < columns ? K(load_up_to)(from, rows) : V(zero)();
+                FASTCONV_PREFETCH_L2(from + LANES * step);
             }
+            FASTCONV_UNROLL
+            for (int i = 0; i < LANES; i++) check[i % 4] = V(fma)(square[i], V(zero)(), check[i % 4]);
             V(transpose)(square);
             FASTCONV_UNROLL
             for (int i = 0; i < LANES; i++)
@@ -38,7 +42,7 @@ static VEC K(pack_transposed)(const fastconv_pack_args *args, ptrdiff_t next, VE
         }
         panel += next;
     }
-    return check;
+    return V(add)(V(add)(check[0], check[1]), V(add)(check[2], check[3]));
 }
 
 /* Rows of the panel are rows of the source; the last vector of each may be a part. */
