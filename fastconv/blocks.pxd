@@ -61,7 +61,8 @@ cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Wor
 cdef void open_phase(const Plan *plan, Py_ssize_t row, Py_ssize_t column, Phase *phase) noexcept nogil
 cdef void locate_block(const Plan *plan, Py_ssize_t index, Block *block) noexcept nogil
 cdef void gather_block(
-    const Plan *plan, const Tensor *x, const Block *block, Py_ssize_t group, char *scratch, Source *source) noexcept nogil
+    const Plan *plan, const Tensor *x, const Block *block, Py_ssize_t group, char *scratch, Source *source,
+) noexcept nogil
 cdef Py_ssize_t phase_block_rows(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef Py_ssize_t phase_block_columns(const Plan *plan, const Block *block, const Phase *phase) noexcept nogil
 cdef void find_interior(

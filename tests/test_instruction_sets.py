@@ -46,7 +46,7 @@ LARGER = [
     Conv((2, 41, 37, 45), (3, 3, 1, 45), padding=1, groups=45),
     Conv((1, 27, 29, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
     Conv((2, 33, 41, 40), (3, 3, 4, 40), padding=1, groups=10),  # small groups
-    Conv((1, 9, 11, 350), (3, 3, 70, 500), padding=1, groups=5),  # gathered three at a time, then two
+    Conv((1, 9, 11, 350), (3, 3, 70, 500), padding=1, groups=5),  # gathered by three
     Conv((1, 12, 13, 350), (3, 3, 70, 500), padding=1, groups=5, stride=2),
     Conv((2, 19, 50, 32), (5, 5, 8, 32), padding=2, groups=4, stride=(1, 2)),
     Conv((1, 60, 133, 1), (3, 3, 1, 1), padding=1),  # filters of single-channel images
