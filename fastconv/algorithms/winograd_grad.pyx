@@ -81,8 +81,9 @@ cdef void write_few(
         args.tiles[point] = tiles_of_point(
             w, work, point, <const void ***> &args.in_[point // 6], <const void ***> &args.dy[point // 6])
         points += args.tiles[point]
-    # Of more tiles, dy would exceed L1; and where results come from memory, fewer lines had better wait together.
-    args.wide = points * FASTCONV_GRAD_VECTORS * plan.kernels.lanes * plan.itemsize <= 2 * caches().l1 // 3 and (
+    # Of more tiles, dy would exceed L1; and where results come from memory or other cores' caches, it is slower.
+    args.wide = w.threads == 1 and (
+        points * FASTCONV_GRAD_VECTORS * plan.kernels.lanes * plan.itemsize <= 2 * caches().l1 // 3) and (
         9 * plan.in_channels * plan.geometry.out_channels * plan.itemsize <= BEYOND_CACHES // 2 * caches().l2)
     args.grad_stride = plan.geometry.out_channels
     args.tap_column = plan.in_channels * args.grad_stride
