@@ -16,6 +16,8 @@ from fastconv.strips cimport room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
+# For each thread, from which on they end together.
+cdef Py_ssize_t MANY_GROUPS = 8
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
@@ -329,8 +331,9 @@ cdef void make_plan(
     elif plan.groups == plan.panels == 1 and not plan.depthwise and depth(plan) <= plan.depth_block:
         # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.
         pixels, scratch = max(pixels, 2 * plan.rows.taps * plan.columns.extent), MOST_SCRATCH
-    if threads > 1 and op != WEIGHT_GRAD and g.groups < 2 * threads:
-        # A block for every thread, as long as it fills some tiles; groups are shared out otherwise.
+    if threads > 1 and op != WEIGHT_GRAD and not (
+            g.groups >= MANY_GROUPS * threads and plan.rows.covered and plan.columns.covered):
+        # A block for every thread, as long as it fills some tiles; many groups are shared out instead.
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS

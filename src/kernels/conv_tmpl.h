@@ -96,7 +96,7 @@ static FASTCONV_INLINE void K(conv_shared)(const fastconv_conv_args *args, ptrdi
     const REAL *const *in = (const REAL *const *)args->in + pixel;
     REAL *const *out = (REAL *const *)args->out + pixel;
     const ptrdiff_t stride = args->weights_stride, at = args->out_offset, rest = at + whole * LANES;
-    static const REAL zeros[CONV_MAX_COLUMNS * LANES];
+    static const REAL zeros[CONV_MAX_COLUMNS * LANES] = {0};
     const REAL *start = args->bias ? (const REAL *)args->bias : zeros;
     const int lanes = (int)args->columns - whole * LANES;
     VEC sum[CONV_MAX_ROWS][CONV_MAX_COLUMNS], shared[CONV_MAX_ROWS / 2];
