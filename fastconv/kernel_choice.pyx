@@ -26,10 +26,6 @@ cdef double LINE_COSTS = 1.5
 cdef double TRANSPOSING = 0.5
 # Pixels of each tap without which dL/dW gains more than a look at its result costs.
 cdef double WORTH_LOOKING = 8
-# Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
-# at the edges to go by themselves.
-cdef double COPYING = 8
-cdef double WORTH_TRIMMING = 0.01
 # Bytes of a pixel that are gathered at a time, of several groups.
 cdef Py_ssize_t GATHERED = 1024
 # Products a sum from which on shorter vectors, which all channels fill, are faster (Zen 4).
@@ -173,17 +169,16 @@ cdef bint halves_pay(const Plan *plan) noexcept nogil:
     Not where sums are so short that loading and storing outputs takes the time, or for a single pixel; nor where a
     vector holds two groups or two pixels and taps are those that this is fastest for.
     """
-    cdef Py_ssize_t lanes = plan.kernels.lanes, outer = plan.out_channels
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t lanes = plan.kernels.lanes, inner = g.in_channels // g.groups, outer = g.out_channels // g.groups
     cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // max(plan.rows.phases * plan.columns.phases, 1)
-    cdef Py_ssize_t inner = plan.in_channels
     if plan.op == WEIGHT_GRAD or plan.tiled or (plan.depthwise and plan.group == 1 and plan.shared == 0) or (
             plan.rows.extent * plan.columns.extent == 1):
         return False
-    if plan.depthwise:
-        inner = plan.group if plan.group > 1 else plan.shared
-        outer = plan.group_outputs if plan.group > 1 else plan.out_total
-        if plan.group > 1 and taps <= 9 or inner * taps < 2 * HALVES_DEPTH:
-            return False
+    if plan.op == INPUT_GRAD:
+        inner, outer = outer, inner
+    if plan.depthwise and (plan.group > 1 and taps <= 9 or inner * taps < 2 * HALVES_DEPTH):
+        return False
     return (2 * outer == lanes or lanes < outer <= lanes + lanes // 2) and inner * taps >= HALVES_DEPTH
 
 
@@ -323,26 +318,6 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     plan.narrow = choose_narrow(plan) or choose_dot(plan)
     plan.merged = plan.columns.consecutive and dense and not (plan.op == WEIGHT_GRAD and plan.trimmed) and (
         not choose_dot(plan))
-
-
-cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
-    """Whether leaving out the padding to the left and right saves more than it costs.
-
-    Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
-    """
-    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
-    cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
-    cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
-    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick.
-    cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
-    cdef double cost = classes * (
-        (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 120.0 / (max(K, 1) * vectors))
-    cdef double saved = plan.columns.missing
-    # Without padding to multiply, there is no need for a copy of the input either.
-    if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
-        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels / (
-            plan.kernels.lanes * max(K, 1) * vectors)
-    return saved * pixels - cost > WORTH_TRIMMING * pixels
 
 
 cdef inline double tile_cost(double rows, Py_ssize_t vectors, double loads) noexcept nogil:

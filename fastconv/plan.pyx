@@ -6,12 +6,11 @@ what cannot.
 """
 import os
 
-from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches, fastconv_kernels, halved
+from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
 from fastconv.kernel_choice cimport (
-    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_trimmed, choose_vectors,
-    halves_pay)
+    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors, halves_pay)
 from fastconv.strips cimport room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128
@@ -21,6 +20,10 @@ cdef Py_ssize_t MANY_GROUPS = 8
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
+# Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
+# at the edges to go by themselves.
+cdef double COPYING = 8
+cdef double WORTH_TRIMMING = 0.01
 cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
@@ -134,6 +137,26 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
         plan.panels = ceil_div(plan.out_channels, most)
         plan.panel = ceil_div(ceil_div(plan.out_channels, plan.panels), lanes) * lanes
         plan.depth_block = max(K, 1)
+
+
+cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
+    """Whether leaving out the padding to the left and right saves more than it costs.
+
+    Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
+    """
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
+    cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
+    cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
+    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick.
+    cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
+    cdef double cost = classes * (
+        (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 120.0 / (max(K, 1) * vectors))
+    cdef double saved = plan.columns.missing
+    # Without padding to multiply, there is no need for a copy of the input either.
+    if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
+        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels / (
+            plan.kernels.lanes * max(K, 1) * vectors)
+    return saved * pixels - cost > WORTH_TRIMMING * pixels
 
 
 cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noexcept nogil:
