@@ -19,6 +19,7 @@ cdef struct Axis:
     Py_ssize_t *phase_first     # [taps] first output position of each phase
     Py_ssize_t extent           # steps t, of the longest phase
     Py_ssize_t block, blocks    # steps a block, blocks to cover the extent
+    bint bare                   # padding is never read, and has no slots in scratch
     bint sparse                 # scratch holds one slot a step and tap, not the range between
     Py_ssize_t slots            # scratch positions of a block
 

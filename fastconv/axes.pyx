@@ -86,6 +86,7 @@ cdef void make_axis(
         axis.taps = kernel
     find_phases(axis)
     axis.extent = ceil_div(axis.out_size, axis.out_step)
+    axis.bare = False
 
 
 cdef Py_ssize_t set_block(Axis *axis, Py_ssize_t steps) noexcept nogil:
@@ -95,6 +96,8 @@ cdef Py_ssize_t set_block(Axis *axis, Py_ssize_t steps) noexcept nogil:
     axis.block = ceil_div(axis.extent, axis.blocks)
     axis.blocks = ceil_div(axis.extent, axis.block)
     dense = (axis.block - 1) * axis.in_step + axis.max_offset - axis.min_offset + 1
+    if axis.bare:
+        dense = min(dense, axis.in_size)
     sparse = axis.block * axis.taps
     # Far apart, taps get a slot each; close together, they share the range they span.
     axis.sparse = dense > 2 * sparse

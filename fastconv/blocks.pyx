@@ -116,7 +116,7 @@ cdef void gather_block(
     """
     cdef fastconv_gather_args args
     cdef const Axis *rows = &plan.rows
-    cdef Py_ssize_t image, slot, position, vectors, vector
+    cdef Py_ssize_t image, slot, position, vectors, vector, first = 0, end = used_slots(rows, block.rows)
     cdef Py_ssize_t size = plan.itemsize
     cdef char *base
     cdef char *to
@@ -133,6 +133,10 @@ cdef void gather_block(
             + (block.row * rows.in_step + rows.min_offset) * x.row_stride
             + (block.column * plan.columns.in_step + plan.columns.min_offset) * x.column_stride)
         return
+    if rows.bare and not rows.sparse:
+        position = slot_position(rows, block.row, 0)
+        first, end = max(-position, 0), min(end, rows.in_size - position)
+        scratch -= first * plan.row_pitch * size        # before the first element, as above
     source.data = scratch
     source.image_stride = plan.image_pitch
     source.row_pitch, source.column_pitch = plan.row_pitch, plan.pixel_pitch
@@ -166,7 +170,7 @@ cdef void gather_block(
     for image in range(block.images):
         base = x.data + ((block.image + image) * x.batch_stride + group * plan.in_channels * x.channel_stride) * size
         to = scratch + image * plan.image_pitch * size
-        for slot in range(used_slots(rows, block.rows)):
+        for slot in range(first, end):
             position = slot_position(rows, block.row, slot)
             row = base + position * x.row_stride * size if 0 <= position < rows.in_size else NULL
             for vector in range(vectors):

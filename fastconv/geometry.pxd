@@ -29,6 +29,8 @@ cdef enum Problem:
     INPUT_BYTES, OUTPUT_BYTES, WEIGHT_BYTES     # arrays past the limit
 
 cdef Py_ssize_t LIMIT           # the largest size, in elements along an axis and in bytes of an array
+cdef bint columns_make_channels(const Geometry *g) noexcept nogil
+cdef void take_columns_as_channels(Geometry *g) noexcept nogil
 cdef int check_geometry(Geometry *g, bint same) noexcept nogil
 cdef int read_options(Options *options, object stride, object padding, object dilation, object groups) except -1
 cdef int read_pair(Py_ssize_t *pair, object value, str name, Py_ssize_t least) except -1

@@ -9,6 +9,7 @@ import os
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
+from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors, halves_pay)
 from fastconv.strips cimport room_bytes
@@ -327,6 +328,12 @@ cdef void make_plan(
     cdef Py_ssize_t scratch = caches().l2 // 2, rows
     cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
+    if op == INPUT_GRAD and not tiled and columns_make_channels(g):
+        # Without other kernels, since bits must not depend on how the weights lie.
+        tiled = True
+        if weights.row_stride == g.in_channels * weights.column_stride:
+            take_columns_as_channels(&plan.geometry)
+            g = &plan.geometry
     plan.op = op
     plan.kernels = kernels
     plan.itemsize = kernels.itemsize
@@ -347,6 +354,7 @@ cdef void make_plan(
                       kernels.grad_panel if op == WEIGHT_GRAD else kernels.conv_panel)
         if op != WEIGHT_GRAD and not plan.few_pixels:
             leave_padding_out(plan, source, may_clip)
+    plan.rows.bare = op != WEIGHT_GRAD and (plan.clipped if plan.depthwise else op == INPUT_GRAD or plan.finite_only)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
     elif not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:

@@ -166,6 +166,9 @@ GEOMETRIES = [
     Conv((2, 7, 8, 6), (3, 3, 2, 3), groups=3),  # one filter a group, but not depthwise
     Conv((1, 3, 3, 2), (3, 3, 2, 6), padding=4),  # more padding than image
     Conv((4, 2, 2, 3), (2, 2, 3, 1), stride=7),  # one output, stride far above everything
+    Conv((2, 9, 12, 2), (3, 12, 2, 7), padding=((2, 1), (0, 0))),  # as wide as the image: text
+    Conv((2, 11, 19, 3), (11, 2, 3, 5), padding=((0, 0), (1, 0))),  # as high as the image
+    Conv((1, 10, 21, 4), (10, 1, 1, 8), groups=4),  # the same, depthwise
     Conv((2, 7, 7, 40), (3, 3, 40, 33), padding=1),  # so much padding that it is left out
     Conv((1, 13, 14, 33), (3, 3, 33, 20), padding=6, dilation=6),  # most taps fall on padding
     Conv((2, 7, 8, 36), (3, 3, 12, 60), padding=(4, 5), dilation=(4, 5), groups=3),  # pairs

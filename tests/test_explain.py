@@ -98,6 +98,24 @@ def test_padding_is_left_out_where_it_is_much():
     assert "padding" not in explain(conv, algorithm="direct").blocking
 
 
+def test_rows_of_padding_take_no_scratch():
+    """Or dL/dx of a kernel as high as the image would gather that once more for each of its rows."""
+    for conv in (
+        Conv((1, 80, 200, 1), (80, 3, 1, 64), padding=(0, 1)),
+        Conv((4, 64, 128, 8), (64, 1, 1, 16), groups=8),
+    ):
+        said = explain(conv, "input_grad", algorithm="direct")
+        assert said.blocking["blocks"] <= 8
+        assert said.bytes["workspace"] < 2 * MIB
+
+
+def test_columns_are_channels_to_a_kernel_as_wide_as_the_image():
+    conv = Conv((1, 64, 300, 1), (3, 300, 1, 100))
+    said = explain(conv, "input_grad", algorithm="direct").blocking
+    assert said["panel"].endswith("of 300 output channels a group")
+    assert "64 rows x 1 columns" in said["pixels a block"]
+
+
 def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
     for channels, strip in ((480, "14 rows"), (512, "3 rows")):
         conv = Conv((1, 14, 14, channels), (3, 3, 1, channels), groups=channels, padding=1)
