@@ -166,8 +166,8 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
 cdef bint halves_pay(const Plan *plan) noexcept nogil:
     """Whether the channels leave half of the last vector idle, and few others make up for it.
 
-    Not where sums are so short that loading and storing outputs takes the time, or for a single pixel; nor where a
-    vector holds two groups or two pixels and taps are those that this is fastest for.
+    Not for a single pixel, nor where a vector holds two groups or two pixels and taps are those that this is fastest
+    for; where two vectors become three, not if sums are so short that loading and storing outputs takes the time.
     """
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t lanes = plan.kernels.lanes, inner = g.in_channels // g.groups, outer = g.out_channels // g.groups
@@ -179,7 +179,7 @@ cdef bint halves_pay(const Plan *plan) noexcept nogil:
         inner, outer = outer, inner
     if plan.depthwise and (plan.group > 1 and taps <= 9 or inner * taps < 2 * HALVES_DEPTH):
         return False
-    return (2 * outer == lanes or lanes < outer <= lanes + lanes // 2) and inner * taps >= HALVES_DEPTH
+    return 2 * outer == lanes or (lanes < outer <= lanes + lanes // 2 and inner * taps >= HALVES_DEPTH)
 
 
 cdef bint choose_narrow(const Plan *plan) noexcept nogil:

@@ -1,14 +1,21 @@
 # Strips of a depthwise pass with many taps: what each reads is copied, vector by vector, to where all of it is aligned.
 # Inline, without a module of its own.
 from fastconv._kernels cimport caches
+from fastconv.axes cimport Axis
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan
 
 cdef enum:
     # Taps of a phase, or of a stride, from which on a pass copies; vectors of the smallest strip for which it does.
     COPIED_TAPS = 12
     MOST_COPIED = 8192
+    LEAST_READS = 2             # ... of each element of the input
     ROOM_BYTES = 192 << 10      # of a strip's copy
     MOST_TILE = 16              # pixels of a tile
+
+
+cdef inline double reads(const Axis *axis) noexcept nogil:
+    """How often a position of the input is read along an axis."""
+    return axis.extent * axis.taps * (1 - axis.missing) / axis.in_size
 
 
 cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
@@ -20,6 +27,8 @@ cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
     if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
             plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
         return False            # the last: parts of vectors cannot be added to
+    if reads(&plan.rows) * reads(&plan.columns) < LEAST_READS:
+        return False
     if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
         return False
     return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (

@@ -169,6 +169,7 @@ GEOMETRIES = [
     Conv((2, 9, 12, 2), (3, 12, 2, 7), padding=((2, 1), (0, 0))),  # as wide as the image: text
     Conv((2, 11, 19, 3), (11, 2, 3, 5), padding=((0, 0), (1, 0))),  # as high as the image
     Conv((1, 10, 21, 4), (10, 1, 1, 8), groups=4),  # the same, depthwise
+    Conv((2, 5, 7, 20), (5, 7, 1, 20), groups=20),  # as large as the image, depthwise
     Conv((2, 7, 7, 40), (3, 3, 40, 33), padding=1),  # so much padding that it is left out
     Conv((1, 13, 14, 33), (3, 3, 33, 20), padding=6, dilation=6),  # most taps fall on padding
     Conv((2, 7, 8, 36), (3, 3, 12, 60), padding=(4, 5), dilation=(4, 5), groups=3),  # pairs
