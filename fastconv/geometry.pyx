@@ -15,8 +15,9 @@ GeometryTuple = namedtuple("Geometry", [
 # also one of 32 bits, as WebAssembly has them.
 cdef Py_ssize_t LIMIT = <Py_ssize_t> 1 << (8 * sizeof(Py_ssize_t) - 4)
 cdef Py_ssize_t LARGEST_ITEM = 8
-# Channels, at least, that dL/dx makes of the columns of an input as wide as the kernel.
-cdef Py_ssize_t LEAST_COLUMNS = 16
+# Channels, at least, that dL/dx makes of the columns of a kernel.
+cdef Py_ssize_t LEAST_COLUMNS = 8
+cdef Py_ssize_t WHOLE_VECTORS = 16
 _LIMIT_TEXT = f"2**{8 * sizeof(Py_ssize_t) - 4}"
 
 
@@ -168,16 +169,21 @@ cdef int check_axis(
 
 
 cdef bint columns_make_channels(const Geometry *g) noexcept nogil:
-    """Whether the kernel is as wide as the input, so that each column of both meets one of the other: dL/dx had better
-    take the columns as channels then, which make vectors.  (A single pixel or two of dy have a kernel of their own.)"""
-    return (g.out_width == g.dilation_width == g.groups == 1 and g.out_height > 2 and g.pad_left == 0
-            and g.in_width == g.kernel_width > 1 and g.in_width * g.in_channels >= LEAST_COLUMNS)
+    """Whether kernels lie side by side in a row of x, so that each of its columns meets one of w's: dL/dx had better
+    take those of a kernel as channels then, where they make vectors that channels alone do not.  (A pixel or two of dy
+    have a kernel of their own.)"""
+    if not (g.dilation_width == g.groups == 1 and g.pad_left == 0 and g.in_width == g.out_width * g.kernel_width
+            and (g.out_width == 1 or g.stride_width == g.kernel_width)):
+        return False
+    return (g.kernel_width > 1 and g.kernel_width * g.in_channels >= LEAST_COLUMNS and g.out_height * g.out_width > 2
+            and (g.out_width == 1 or g.in_channels % WHOLE_VECTORS))
 
 
 cdef void take_columns_as_channels(Geometry *g) noexcept nogil:
-    """The same convolution of a single column."""
-    g.in_channels *= g.in_width
-    g.in_width = g.kernel_width = 1
+    """The same convolution, with kernels of a single column."""
+    g.in_channels *= g.kernel_width
+    g.in_width = g.out_width
+    g.kernel_width = g.stride_width = 1
 
 
 cdef int check_geometry(Geometry *g, bint same) noexcept nogil:

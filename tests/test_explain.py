@@ -109,11 +109,12 @@ def test_rows_of_padding_take_no_scratch():
         assert said.bytes["workspace"] < 2 * MIB
 
 
-def test_columns_are_channels_to_a_kernel_as_wide_as_the_image():
-    conv = Conv((1, 64, 300, 1), (3, 300, 1, 100))
-    said = explain(conv, "input_grad", algorithm="direct").blocking
-    assert said["panel"].endswith("of 300 output channels a group")
-    assert "64 rows x 1 columns" in said["pixels a block"]
+def test_columns_are_channels_where_kernels_lie_side_by_side():
+    for conv, panel in (
+        (Conv((1, 64, 300, 1), (3, 300, 1, 100)), "of 300 output channels a group"),
+        (Conv((1, 224, 224, 3), (16, 16, 3, 192), stride=16), "of 48 output channels a group"),
+    ):
+        assert explain(conv, "input_grad", algorithm="direct").blocking["panel"].endswith(panel)
 
 
 def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
