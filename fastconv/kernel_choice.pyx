@@ -103,6 +103,9 @@ cdef bint fits_vectors(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
     if not 1 < outputs < lanes or outputs & (outputs - 1):
         return False
+    # Laying out more inputs, a few at a time, takes longer than it saves, unless all phases of dL/dx share them.
+    if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1:
+        return False
     return inputs == outputs or (1 < inputs <= 2 * lanes and plan.groups * outputs % lanes == 0 and (
         inputs <= outputs or inputs % outputs == 0))
 
