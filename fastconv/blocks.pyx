@@ -10,10 +10,8 @@ from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, ceil_div, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
-from fastconv.strips cimport copies_strips, copy_strips
+from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips
 
-# Bytes from pixel to pixel of which only two lines are in different sets of L1.
-cdef Py_ssize_t SAME_SETS = 2048
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28

@@ -8,6 +8,9 @@ cdef enum:
     # Taps of a phase, or of a stride, from which on a pass copies; vectors of the smallest strip for which it does.
     COPIED_TAPS = 12
     MOST_COPIED = 8192
+    FEW_ACROSS = 5
+    # Bytes from pixel to pixel of which only two lines are in different sets of L1.
+    SAME_SETS = 2048
     LEAST_READS = 2             # ... of each element of the input
     ROOM_BYTES = 192 << 10      # of a strip's copy
     MOST_TILE = 16              # pixels of a tile
@@ -21,7 +24,8 @@ cdef inline double reads(const Axis *axis) noexcept nogil:
 cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
 
-    Or so many across that pixels at the edges, which go by themselves, would take long.
+    Or so many across that pixels at the edges, which go by themselves, would take long, or that those which share a few
+    sets of L1 would not stay there until the next tap reads them.
     """
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
     if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
@@ -31,6 +35,9 @@ cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
         return False
     if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
         return False
+    if plan.columns.taps > FEW_ACROSS and plan.rows.out_step == plan.columns.out_step == 1 and (
+            plan.columns.in_step * plan.out_total * plan.itemsize % SAME_SETS == 0):
+        return True
     return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (
         plan.columns.padded and steps == 1 and plan.columns.taps > 3)
 
