@@ -12,6 +12,7 @@ cdef enum Algorithm:
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil
 cdef Algorithm default_algorithm() noexcept nogil
 cdef void set_default(Algorithm algorithm) noexcept nogil
+cdef void lay_down(Op op, Geometry *g, Tensor *first, Tensor *second) noexcept nogil
 cdef Refusal make_plans(
     Plan *plan, Winograd *w, Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second,
     int threads, Algorithm algorithm, bint may_clip, Py_ssize_t *entries) noexcept nogil

@@ -59,6 +59,30 @@ cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:
             or (op == INPUT_GRAD and (g.in_height == 0 or g.in_width == 0)))
 
 
+cdef inline void swap(Py_ssize_t *a, Py_ssize_t *b) noexcept nogil:
+    a[0], b[0] = b[0], a[0]
+
+
+cdef void lay_down(Op op, Geometry *g, Tensor *first, Tensor *second) noexcept nogil:
+    """Take images of a single column for such of a single row: what its taps read lies side by side, as all of this
+    expects.  The result has the same elements in the same order.
+    """
+    if not (g.in_width == g.kernel_width == g.out_width == 1 and g.pad_left == 0):
+        return
+    swap(&g.in_height, &g.in_width)
+    swap(&g.out_height, &g.out_width)
+    swap(&g.kernel_height, &g.kernel_width)
+    swap(&g.stride_height, &g.stride_width)
+    swap(&g.dilation_height, &g.dilation_width)
+    swap(&g.pad_top, &g.pad_left)
+    swap(&g.pad_bottom, &g.pad_right)
+    swap(&first.row_stride, &first.column_stride)
+    if op == WEIGHT_GRAD:
+        swap(&second.row_stride, &second.column_stride)
+    else:
+        swap(&second.batch_stride, &second.row_stride)      # rows and columns of the kernel
+
+
 cdef Refusal make_plans(
     Plan *plan, Winograd *w, Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second,
     int threads, Algorithm algorithm, bint may_clip, Py_ssize_t *entries,
@@ -87,6 +111,8 @@ cdef Py_ssize_t workspace_bytes(
     Algorithm algorithm,
 ) noexcept nogil:
     """Bytes that `execute` takes beside the arrays, or -1 if there is no memory to find out."""
+    cdef Geometry geometry = g[0]
+    cdef Tensor a = first[0], b = second[0]
     cdef Plan plan
     cdef Winograd w
     cdef Refusal refusal
@@ -96,7 +122,8 @@ cdef Py_ssize_t workspace_bytes(
     entries = <Py_ssize_t *> malloc(axis_entries(g) * sizeof(Py_ssize_t))
     if entries == NULL:
         return -1
-    refusal = make_plans(&plan, &w, op, g, dtype, first, second, threads, algorithm, True, entries)
+    lay_down(op, &geometry, &a, &b)
+    refusal = make_plans(&plan, &w, op, &geometry, dtype, &a, &b, threads, algorithm, True, entries)
     free(entries)
     return (w.workspace_bytes if refusal == SERVES else plan.workspace_bytes) + axis_entries(g) * sizeof(Py_ssize_t)
 
@@ -198,7 +225,10 @@ cdef int execute(
 
     `first` and `second` are x and w, dy and w, or x and dy; nothing about the call is empty.
     """
+    cdef Geometry geometry = g[0]
+    cdef Tensor a = first[0], b = second[0]
     cdef Call call
-    call.op, call.g, call.dtype, call.first, call.second = op, g, dtype, first, second
+    lay_down(op, &geometry, &a, &b)
+    call.op, call.g, call.dtype, call.first, call.second = op, &geometry, dtype, &a, &b
     call.bias, call.out, call.threads = bias, out, threads
     return compute(&call, algorithm, True)

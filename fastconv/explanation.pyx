@@ -10,7 +10,7 @@ from fastconv.arrays import common_dtype
 from fastconv.axes cimport axis_entries
 from fastconv.blocks cimport goes_down
 from fastconv.choice cimport need_algorithm, read_algorithm, refusal_text
-from fastconv.engine cimport Algorithm, make_plans
+from fastconv.engine cimport Algorithm, lay_down, make_plans
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count
@@ -239,6 +239,7 @@ def explain(
     entries = <Py_ssize_t *> malloc(axis_entries(&g) * sizeof(Py_ssize_t))
     if entries == NULL:
         raise MemoryError("no memory for a plan")
+    lay_down(OPS[op], &g, &source, &weights)
     refusal = make_plans(
         &plan, &w, OPS[op], &g, code, &source, &weights, thread_count(), chosen, True, entries)
     free(entries)

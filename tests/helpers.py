@@ -168,6 +168,8 @@ GEOMETRIES = [
     Conv((4, 2, 2, 3), (2, 2, 3, 1), stride=7),  # one output, stride far above everything
     Conv((2, 9, 12, 2), (3, 12, 2, 7), padding=((2, 1), (0, 0))),  # as wide as the image: text
     Conv((2, 12, 20, 3), (4, 4, 3, 9), stride=4),  # patches side by side
+    Conv((2, 23, 1, 5), (4, 1, 5, 18), padding=((2, 1), (0, 0))),  # a single column: 1-D
+    Conv((2, 29, 1, 20), (5, 1, 1, 20), stride=(2, 1), groups=20, padding=((4, 0), (0, 0))),
     Conv((2, 11, 19, 3), (11, 2, 3, 5), padding=((0, 0), (1, 0))),  # as high as the image
     Conv((1, 10, 21, 4), (10, 1, 1, 8), groups=4),  # the same, depthwise
     Conv((2, 5, 7, 20), (5, 7, 1, 20), groups=20),  # as large as the image, depthwise

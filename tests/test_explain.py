@@ -117,6 +117,12 @@ def test_columns_are_channels_where_kernels_lie_side_by_side():
         assert explain(conv, "input_grad", algorithm="direct").blocking["panel"].endswith(panel)
 
 
+def test_a_single_column_is_laid_down():
+    conv = Conv((1, 100, 1, 8), (5, 1, 8, 64), padding=(2, 0))
+    for which in PASSES:
+        assert "1 rows x 100 columns" in explain(conv, which, algorithm="direct").blocking["pixels a block"]
+
+
 def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
     for channels, strip in ((480, "14 rows"), (512, "3 rows")):
         conv = Conv((1, 14, 14, channels), (3, 3, 1, channels), groups=channels, padding=1)
