@@ -279,6 +279,20 @@ def test_layout_and_alignment_of_several_blocks(conv, which):
         assert_same_bits(run(fastconv, which, conv, moved), want)
 
 
+@pytest.mark.parametrize("which", PASSES)
+def test_one_channel_of_any_number(which):
+    """A copy takes every n-th element of a line."""
+    conv = Conv((1, 5, 19, 1), (3, 3, 1, 1), padding=1)
+    a = operands(conv, floats)
+    want = run(fastconv, which, conv, a)
+    for channels in range(1, 66):
+        views = {name: np.repeat(a[name], channels, axis=-1) for name in inputs_of(which)}
+        for name, view in views.items():
+            view[..., 1:] = np.nan
+            views[name] = view[..., :1]
+        assert_same_bits(run(fastconv, which, conv, {**a, **views}), want)
+
+
 @pytest.mark.parametrize("offset", [0, 16, 4])
 def test_where_a_large_result_starts(offset):
     """Its vectors cross no line of the cache; those of a depthwise pass do where those of x do."""

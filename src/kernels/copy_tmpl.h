@@ -131,14 +131,14 @@ static FASTCONV_INLINE void K(gather_few)(REAL *FASTCONV_RESTRICT to, const REAL
 
 static FASTCONV_NOINLINE void K(gather_line)(REAL *FASTCONV_RESTRICT to, const REAL *FASTCONV_RESTRICT from,
                                              ptrdiff_t count, ptrdiff_t repeat, ptrdiff_t stride) {
-    assert(repeat == 1 || stride == 1);
-    switch (repeat == 1 ? stride : 10 * repeat) {
+    assert(repeat == 1 ? stride > 0 : stride == 1);
+    switch (repeat == 1 ? stride : -repeat) {
     case 2: K(gather_few)(to, from, count, 1, 2); return;
     case 3: K(gather_few)(to, from, count, 1, 3); return;
     case 4: K(gather_few)(to, from, count, 1, 4); return;
-    case 20: K(gather_few)(to, from, count, 2, 1); return;
-    case 30: K(gather_few)(to, from, count, 3, 1); return;
-    case 40: K(gather_few)(to, from, count, 4, 1); return;
+    case -2: K(gather_few)(to, from, count, 2, 1); return;
+    case -3: K(gather_few)(to, from, count, 3, 1); return;
+    case -4: K(gather_few)(to, from, count, 4, 1); return;
     default: break;
     }
     for (ptrdiff_t i = 0; i < count; i++)
