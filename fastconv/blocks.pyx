@@ -153,7 +153,7 @@ cdef void gather_block(
         args.outer, args.inner = min(plan.planes, plan.groups - group), plan.in_channels
         args.outer_stride, args.inner_stride = args.inner * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
-    elif plan.op == INPUT_GRAD:  # dy of the j-th filter of every channel, for each j
+    elif plan.op == INPUT_GRAD and plan.shared == 0:    # dy of the j-th filter of every channel, for each j
         args.outer, args.inner = plan.multiplier, plan.out_total
         args.outer_stride, args.inner_stride = x.channel_stride, plan.multiplier * x.channel_stride
         args.outer_step = plan.group_pitch

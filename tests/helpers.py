@@ -55,6 +55,18 @@ def floats(rng, shape, dtype=np.float32):
     return rng.uniform(-1, 1, shape).astype(dtype)
 
 
+def scattered(array, rng):
+    """The same values as a view of a larger array of NaN: axes in any order, apart, backwards."""
+    order = rng.permutation(array.ndim)
+    steps = [*rng.choice([1, 1, 2], array.ndim - 1), rng.choice([1, 2, 3, 20, 30, 40])]
+    shape = [array.shape[axis] * step + 2 for axis, step in zip(order, steps, strict=True)]
+    large = np.full(shape, np.nan, array.dtype)
+    view = large[tuple(slice(1, -1, step) for step in steps)].transpose(np.argsort(order))
+    view = np.flip(view, np.flatnonzero(rng.random(array.ndim) < 0.2))
+    view[...] = array
+    return view
+
+
 def operands(conv, make=ints, dtype=np.float32, seed=0):
     """{"x", "w", "dy", "bias"} for `conv`, from `make`; the same for the same seed."""
     rng = np.random.default_rng(seed)

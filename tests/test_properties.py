@@ -9,10 +9,12 @@ from helpers import (
     Conv,
     assert_same,
     floats,
+    inputs_of,
     ints,
     operands,
     result_shape,
     run,
+    scattered,
     sum_length,
     sum_scale,
 )
@@ -45,8 +47,9 @@ def convs(draw, kernels=KERNELS, strides=STRIDES, dilations=DILATIONS):
     width = draw(st.sampled_from([1, 1, 2, 3, 8, 19]))
     # The smallest image that the window fits for any padding, or a larger one.
     factors = (dilation, dilation) if isinstance(dilation, int) else dilation
+    sizes = st.integers(0, 9), st.one_of(st.integers(0, 9), st.just(24))
     height, columns = (
-        d * (k - 1) + 1 + draw(st.integers(0, 9)) for d, k in zip(factors, kernel, strict=True)
+        d * (k - 1) + 1 + draw(more) for d, k, more in zip(factors, kernel, sizes, strict=True)
     )
     batch = draw(st.sampled_from([(), (1,), (2,), (3,), (0,)]))
     x = (*batch, height, columns, groups * depth)
@@ -63,6 +66,16 @@ def test_integers_are_exact(conv, dtype, seed):
     a = operands(conv, ints, dtype, seed)
     for which in PASSES:
         got = run(fastconv, which, conv, a, algorithm="direct")
+        assert_same(got, run(reference, which, conv, a))
+
+
+@given(convs(), st.sampled_from(DTYPES), st.integers(0, 2**32))
+def test_any_view_is_exact(conv, dtype, seed):
+    a = operands(conv, ints, dtype, seed)
+    rng = np.random.default_rng(seed)
+    for which in PASSES:
+        views = {name: scattered(a[name], rng) for name in inputs_of(which)}
+        got = run(fastconv, which, conv, {**a, **views}, algorithm="direct")
         assert_same(got, run(reference, which, conv, a))
 
 
