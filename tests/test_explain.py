@@ -99,7 +99,7 @@ def test_padding_is_left_out_where_it_is_much():
 
 
 def test_rows_of_padding_take_no_scratch():
-    """Or dL/dx of a kernel as high as the image would gather that once more for each of its rows."""
+    """Or dL/dx of a kernel as high as the image would gather zeros for each row again."""
     for conv in (
         Conv((1, 80, 200, 1), (80, 3, 1, 64), padding=(0, 1)),
         Conv((4, 64, 128, 8), (64, 1, 1, 16), groups=8),
@@ -120,7 +120,8 @@ def test_columns_are_channels_where_kernels_lie_side_by_side():
 def test_a_single_column_is_laid_down():
     conv = Conv((1, 100, 1, 8), (5, 1, 8, 64), padding=(2, 0))
     for which in PASSES:
-        assert "1 rows x 100 columns" in explain(conv, which, algorithm="direct").blocking["pixels a block"]
+        said = explain(conv, which, algorithm="direct").blocking
+        assert "1 rows x 100 columns" in said["pixels a block"]
 
 
 def test_pixels_in_the_same_sets_of_the_cache_go_a_few_rows_at_a_time():
