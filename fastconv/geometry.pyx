@@ -170,8 +170,10 @@ cdef int check_axis(
 
 cdef bint columns_make_channels(const Geometry *g) noexcept nogil:
     """Whether kernels lie side by side in a row of x, so that each of its columns meets one of w's: dL/dx had better
-    take those of a kernel as channels then, where they make vectors that channels alone do not.  (A pixel or two of dy
-    have a kernel of their own.)"""
+    take those of a kernel as channels then, where they make vectors that channels alone do not.
+
+    A pixel or two of dy have a kernel of their own.
+    """
     if not (g.dilation_width == g.groups == 1 and g.pad_left == 0 and g.in_width == g.out_width * g.kernel_width
             and (g.out_width == 1 or g.stride_width == g.kernel_width)):
         return False

@@ -329,7 +329,7 @@ cdef void make_plan(
     cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
     if op == INPUT_GRAD and not tiled and columns_make_channels(g):
-        # Without other kernels, since bits must not depend on how the weights lie.
+        # Without other kernels or algorithms, since bits must not depend on how the weights lie.
         tiled = True
         if weights.row_stride == g.in_channels * weights.column_stride:
             take_columns_as_channels(&plan.geometry)

@@ -8,10 +8,10 @@ cdef enum:
     # Taps of a phase, or of a stride, from which on a pass copies; vectors of the smallest strip for which it does.
     COPIED_TAPS = 12
     MOST_COPIED = 8192
-    FEW_ACROSS = 5
-    # Bytes from pixel to pixel of which only two lines are in different sets of L1.
+    LEAST_READS = 2             # of each element of the input
+    # Bytes from pixel to pixel of which only two lines are in different sets of L1, and taps across that bear it.
     SAME_SETS = 2048
-    LEAST_READS = 2             # ... of each element of the input
+    FEW_ACROSS = 5
     ROOM_BYTES = 192 << 10      # of a strip's copy
     MOST_TILE = 16              # pixels of a tile
 

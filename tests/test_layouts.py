@@ -264,6 +264,7 @@ LARGER = [  # several blocks, whose size must not depend on whether the input is
     Conv((1, 300, 401, 1), (3, 3, 1, 1), padding=1),
     Conv((2, 30, 20, 2), (3, 20, 2, 40)),  # dL/dx takes columns as channels, if weights lie so
     Conv((2, 48, 36, 3), (4, 4, 3, 24), stride=4),  # ... and here
+    Conv((2, 60, 3, 64), (3, 3, 64, 64)),  # ... where Winograd's algorithm might serve either
     Conv((1, 6, 24, 8), (2, 1, 8, 6)),  # few channels of dy, which all of x see
     Conv((1, 12, 26, 5), (4, 4, 5, 3)),
     Conv((2, 9, 9, 65), (3, 3, 65, 21)),  # Winograd's algorithm hardly pays, or hardly does not
