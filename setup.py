@@ -53,7 +53,8 @@ ISA_FLAGS = {
     "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},
 }
 # Nothing here throws, and tables of how to unwind are a thirtieth of a wheel.
-SMALL_FLAGS = ["-fvisibility=hidden"] + ([] if DEBUG else ["-fno-asynchronous-unwind-tables"])
+SMALL_FLAGS = ["-fvisibility=hidden", "-fno-ident"]
+SMALL_FLAGS += [] if DEBUG else ["-fno-asynchronous-unwind-tables"]
 # Modules that no computation goes through.
 COLD_MODULES = {
     f"fastconv.{name}"
@@ -156,7 +157,7 @@ class BuildModules(build_ext):
                 level = "-Os" if extension.name in COLD_MODULES else "-O2"
                 extension.extra_compile_args += [level, *SMALL_FLAGS]
                 if sys.platform == "linux" and not DEBUG:
-                    extension.extra_link_args += ["-Wl,--strip-all"]
+                    extension.extra_link_args += ["-Wl,--strip-all,--build-id=none"]
             if (
                 extension.name.startswith("fastconv.algorithms")
                 or extension.name == "fastconv.threads"
