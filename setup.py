@@ -52,7 +52,8 @@ ISA_FLAGS = {
     },
     "msvc": {"portable": [], "avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"], "neon": []},
 }
-# Nothing here throws, and tables of how to unwind are a thirtieth of a wheel.
+# For the size of a wheel: nothing here throws, and tables of how to unwind are a thirtieth of it;
+# each object names its compiler, and each module would have a build id (below).
 SMALL_FLAGS = ["-fvisibility=hidden", "-fno-ident"]
 SMALL_FLAGS += [] if DEBUG else ["-fno-asynchronous-unwind-tables"]
 # Modules that no computation goes through.

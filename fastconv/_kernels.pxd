@@ -41,8 +41,8 @@ cdef extern from "kernel_table.h" nogil:
         int permute, accumulate
 
     ctypedef struct fastconv_depthwise_args:
-        Py_ssize_t rows, pixels, channels, group, group_outputs, group_vectors, first_vector, strip
-        int accumulate, stream, shared
+        Py_ssize_t rows, pixels, channels, group, group_outputs, group_vectors, first_vector, strip, shared
+        int accumulate, stream
         Py_ssize_t second
         const void *in_ "in"
         Py_ssize_t in_row, in_column, row_step, column_step

@@ -93,7 +93,7 @@ cdef str kernel_of(const Plan *plan):
     if plan.depthwise:
         kind = "one filter a channel" if plan.group == 1 else f"groups of {plan.group_outputs} channels in a vector"
         if plan.shared > 0:
-            kind = "down columns of tiles, each input channel beside all filters"
+            kind = "down columns of tiles, each input channel beside its filters"
         return kind + (f", a vector takes {plan.repeat} pixels" if plan.repeat > 1 else "")
     together = ", all kernel rows together" if plan.joined else ""
     if plan.narrow or (plan.op == WEIGHT_GRAD and plan.swapped):

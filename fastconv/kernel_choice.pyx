@@ -16,6 +16,8 @@ cdef Py_ssize_t FEW_INPUTS = 4
 cdef Py_ssize_t FEW_LANES = 8
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
+# ... and vectors of products that it takes as long as.
+cdef Py_ssize_t ADDING_LANES = 2
 # Bytes between pixels that share a set of L1, and filters for which a copy with gaps pays.
 cdef Py_ssize_t SAME_SET = 4096
 cdef Py_ssize_t SPREAD_FILTERS = 128
@@ -85,12 +87,13 @@ cdef bint all_see_few(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noex
     half a vector, two pixels share one.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, vectors = ceil_div(outer, lanes), step = plan.rows.in_step
-    if plan.op == WEIGHT_GRAD or plan.groups > 1 or plan.columns.extent < MANY_COLUMNS or (
+    if plan.op == WEIGHT_GRAD or plan.columns.extent < MANY_COLUMNS or (
+            plan.groups > 1 and (plan.op == INPUT_GRAD or outer % lanes)) or (
             plan.geometry.dilation_height > 1 or plan.geometry.dilation_width > 1 or plan.columns.in_step != step
             or step > 2 or plan.rows.out_step > 1 or plan.columns.out_step > 1):
         return False
     if plan.rows.taps != 3 or plan.columns.taps != 3:
-        return run_is_short(plan, inner, outer)
+        return plan.groups == 1 and run_is_short(plan, inner, outer)
     if 2 * outer == lanes and step == 1:
         return outer > plan.kernels.narrow_panel or inner < 6 * outer
     if vectors > 1 and (step > 1 or plan.kernels.conv_panel < 4 * lanes):   # wide tiles of few registers share more
@@ -110,6 +113,26 @@ cdef bint fits_vectors(const Plan *plan) noexcept nogil:
         inputs <= outputs or inputs % outputs == 0))
 
 
+cdef bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
+    """Whether several filters over a single channel are as many channels of one filter each, not groups of a channel.
+
+    Scratch then holds each channel as often, or in dL/dx planes of dy that have as many vectors of each pixel.
+    """
+    cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
+    if groups == 1:     # more pixels than channels to lay vectors along
+        return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
+    if plan.op == FORWARD:
+        return multiplier % lanes and multiplier < 4 * lanes
+    if plan.op == WEIGHT_GRAD:
+        return plan.geometry.dilation_width > 1 or 2 * multiplier < lanes or (
+            2 * multiplier == lanes and groups % 2 == 0 and plan.columns.in_step == 1)
+    # The other way has vectors along the runs of dy, and adds up their lanes.
+    down = plan.rows.taps // max(plan.rows.phases, 1)
+    across = plan.columns.taps // max(plan.columns.phases, 1)
+    return multiplier <= FEW_FILTERS or multiplier * ceil_div(groups, lanes) * down * across < groups * (
+        down * ceil_div(multiplier * across, lanes) + ADDING_LANES)
+
+
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil:
     """Channels and steps of the pass, seen as one sum over taps; `tiled` whatever the channels."""
     cdef Geometry *g = &plan.geometry
@@ -126,8 +149,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     if tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or not fits_vectors(plan) or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights)):
         plan.group = plan.group_outputs = 1
-    # A few filters over a single channel have more pixels than channels to lay vectors along.
-    single = inner == 1 and not tiled and (g.groups > 1 or (multiplier <= FEW_FILTERS and g.stride_width == 1))
+    single = inner == 1 and not tiled and stays_single(plan, multiplier)
     plan.shared = 0
     if not (tiled or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
         if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
@@ -155,7 +177,9 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         plan.planes = 1
         if plan.group > 1:
             plan.multiplier = 1
-        plan.pixel_pitch = plan.shared if plan.shared > 0 else plan.out_total * ceil_div(plan.group, plan.group_outputs)
+        plan.pixel_pitch = plan.in_total
+        if plan.shared == 0:
+            plan.pixel_pitch = plan.out_total * ceil_div(plan.group, plan.group_outputs)
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total

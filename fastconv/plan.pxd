@@ -26,7 +26,8 @@ cdef struct Tensor:
 cdef struct Plan:
     Geometry geometry
     Op op
-    bint tiled                      # the register tile, whatever the channels: Winograd's products
+    bint tiled                      # the register tile, whatever the channels
+    bint kernels_apart              # dL/dx that may take columns as channels: how weights lie decides whether it does
     bint depthwise                  # vectors along the channels of all groups
     const fastconv_kernels *kernels
     Py_ssize_t itemsize

@@ -320,7 +320,7 @@ cdef void make_plan(
 ) noexcept nogil:
     """Fill `plan`; `axis_memory` has room for axis_entries(g) integers and must outlive it.
 
-    `tiled` keeps to the register tile where other kernels would be faster, as Winograd's products need it.
+    `tiled` keeps to the register tile where other kernels would be faster: for Winograd's products, where it is forced.
 
     The output has at least one element, and so have the kernel and the batch.
     """
@@ -328,7 +328,8 @@ cdef void make_plan(
     cdef Py_ssize_t scratch = caches().l2 // 2, rows
     cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
-    if op == INPUT_GRAD and not tiled and columns_make_channels(g):
+    plan.kernels_apart = op == INPUT_GRAD and not tiled and columns_make_channels(g)
+    if plan.kernels_apart:
         # Without other kernels or algorithms, since bits must not depend on how the weights lie.
         tiled = True
         if weights.row_stride == g.in_channels * weights.column_stride:
@@ -368,6 +369,10 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
+        if plan.planes > 1:     # rows that the next block gathers again should be few
+            rows = 4 * plan.rows.taps
+            scratch = max(scratch, min(MOST_SCRATCH, rows * plan.columns.in_size * plan.planes * plan.pixel_pitch
+                                       * plan.itemsize))
         if goes_down(plan) and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
         elif plan.shared > 0:

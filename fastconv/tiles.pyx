@@ -147,7 +147,7 @@ cdef Refusal does_not_pay(const Plan *plan) noexcept nogil:
         return DOUBLE
     if plan.depthwise or plan.narrow or min(C, O) < lanes // 2:
         return FEW_CHANNELS
-    if plan.tiled:          # dL/dx that may take columns as channels: whether it does follows from how weights lie
+    if plan.kernels_apart:          # bits must not depend on how weights lie
         return COSTLY
     if plan.op == WEIGHT_GRAD:      # whichever side fills its vectors better; plan.swapped may follow x's layout
         products = min(products, O * ceil_div(C * plan.columns.taps, lanes) / <double> plan.columns.taps)

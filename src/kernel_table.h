@@ -62,15 +62,15 @@ typedef fastconv_grad_args fastconv_ger_args;           /* the same for up to FA
 /* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
  *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of
  *     in[row * in_row + column * in_column + from(c, i)] * weights[(r * tap_columns + t) * group + i][c],
- *     from(c, i) = i + (shared ? (c < half a vector ? 0 : second) : c - c % group), or, where a group has another number
- *     of outputs than of inputs, as src/README.md says */
+ *     from(c, i) = i + c - c % group; where shared, i + c / shared * group + (c < half a vector ? 0 : second); or, where a
+ *     group has another number of outputs than of inputs, as src/README.md says */
 typedef struct {
     ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t group_outputs, group_vectors;     /* group > 1, not shared: outputs of a group, group over that, rounded up */
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
     int accumulate, stream;           /* stream: write past the caches where there is a way; all is aligned */
-    int shared;                       /* all channels read the same group */
+    ptrdiff_t shared;                 /* so many channels read the same group, all or whole vectors; or 0 */
     ptrdiff_t second;                 /* elements to where the second half of a vector reads it */
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */

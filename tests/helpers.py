@@ -202,6 +202,9 @@ GEOMETRIES = [
     Conv((1, 8, 33, 3), (7, 7, 3, 13), padding=((3, 0), (1, 3))),
     Conv((1, 7, 40, 5), (4, 4, 5, 8), padding=(2, 1)),
     Conv((2, 6, 20, 11), (2, 3, 11, 16)),
+    Conv((2, 7, 20, 6), (3, 3, 2, 48), groups=3, padding=1),  # whole vectors serve a group each
+    Conv((1, 8, 37, 8), (3, 3, 1, 128), groups=8, padding=1, stride=2),
+    Conv((1, 6, 17, 3), (3, 3, 1, 30), groups=3, padding=1),  # ten filters a channel
     Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
     Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),

@@ -330,6 +330,13 @@ def gather_cases(table):
         for outer in (1, 3, 2 * table["lanes"] + 1):
             yield case(pixels=pixels, outer=outer, inner=inner, ends=(1, 1), axes="pab",
                        pixel_major=True, repeat=True)  # fmt: skip
+    lanes = table["lanes"]
+    for outer, inner in itertools.product(
+        (lanes // 2, lanes, lanes + 3), (1, lanes // 2 + 1, 2 * lanes)
+    ):
+        # Planes and channels, or planes and pixels, change places.
+        yield case(pixels=2 * lanes + 1, outer=outer, inner=inner, ends=next(ends), axes="pba",
+                   pixel_major=False)  # fmt: skip
     for outer in (2, 4, 5):  # every second, fourth and fifth element
         yield case(pixels=3, outer=outer, inner=2 * table["lanes"] + 1, ends=(1, 1), axes="pba",
                    pixel_major=False)  # fmt: skip

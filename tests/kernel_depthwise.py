@@ -60,7 +60,7 @@ def place_inside(call, shape, edges):
 
 def depthwise(
     call, rows, pixels, channels, taps, steps, dilations, start, edges,
-    group=1, outputs=None, strip=64, first_vector=0, shared=False, pairs=False, room=False,
+    group=1, outputs=None, strip=64, first_vector=0, shared=0, pairs=False, room=False,
 ):  # fmt: skip
     lanes = call.table["lanes"]
     outputs = outputs or group
@@ -72,15 +72,19 @@ def depthwise(
     )
     width += pairs and width > 0  # the second half of a vector reads a column further on
     padded = group == 1 or shared
+    inputs = group * channels // shared if shared else channels * -(-group // outputs)
     x, fields = place_inside(
         call,
-        (height, width, group if shared else channels * -(-group // outputs)),
+        (height, width, inputs),
         edges if padded and not pairs else (0, 0, 0, 0),
     )
     w = call.values(*taps, group, channels)
     bias = call.values(channels)
     before = call.values(rows * pixels, channels)
-    read = np.repeat(x[..., None], channels, -1) if shared else by_group(x, group, outputs, lanes)
+    if shared:
+        read = np.repeat(x.reshape(height, width, -1, group).swapaxes(2, 3), shared, -1)
+    else:
+        read = by_group(x, group, outputs, lanes)
     if pairs:
         read[:, :-1, :, channels // 2 :] = x[:, 1:, :, None]
     read = wide(read)
@@ -200,16 +204,19 @@ def depthwise_cases(table):
 
 
 def shared_cases(lanes):
-    """All channels read the same few, or the halves of a vector those of two pixels."""
+    """All channels or whole vectors read the same few, or half a vector those of another pixel."""
     chosen = random.Random("shared")
     # Other taps than 3x3 have a stride of 1, and no padding.
     kinds = [
         *(((3, 3), step) for step in (1, 2)),
         *(((r, t), 1) for r in (2, 4, 5, 7) for t in (1, 4, 5)),
     ]
-    for (taps, step), (channels, pairs) in itertools.product(
-        kinds, (*((n, False) for n in around(lanes, 2 * lanes)), (lanes, True))
-    ):
+    sizes = [
+        *((channels, channels, False) for channels in around(lanes, 2 * lanes)),
+        *((4 * lanes, shared, False) for shared in (lanes, 2 * lanes)),
+        (lanes, lanes, True),
+    ]
+    for (taps, step), (channels, shared, pairs) in itertools.product(kinds, sizes):
         if pairs and step > 1:
             continue
         for pixels in chosen.sample((1, 2, 4, 5, 6, 7, 8, 14, 17, 30), 5):
@@ -223,7 +230,7 @@ def shared_cases(lanes):
                 group=chosen.choice((1, 2, 3, 5)),
                 start=chosen.choice(("zero", "bias")),
                 edges=chosen.choice(EDGES) if taps == (3, 3) else EDGES[0],
-                shared=True,
+                shared=shared,
                 pairs=pairs,
             )
 

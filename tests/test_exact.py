@@ -99,7 +99,7 @@ def test_depthwise_channels_around_the_tiles(channels, dtype):
     check(Conv((1, 5, 6, channels), (3, 3, 1, channels), 1, 1, 1, channels), dtype)
 
 
-@pytest.mark.parametrize("multiplier", [1, 2, 3, 8])
+@pytest.mark.parametrize("multiplier", [1, 2, 3, 5, 8, 16, 20])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_depthwise_multipliers(multiplier, stride):
     for kernel in ((1, 1), (3, 3), (5, 2)):

@@ -68,13 +68,21 @@ def test_half_an_idle_vector_takes_shorter_ones_where_these_cost_nothing():
         (Conv((1, 30, 30, 64), (3, 3, 4, 32), groups=16), "groups of 2 channels in a vector"),
         (Conv((1, 60, 60, 1), (3, 3, 1, 1)), "a vector takes"),
         (Conv((2, 1, 1, 70), (1, 1, 70, 45)), "weights row by row"),
-        (Conv((1, 30, 30, 3), (3, 3, 3, 4)), "each input channel beside all filters"),
+        (Conv((1, 30, 30, 3), (3, 3, 3, 4)), "each input channel beside its filters"),
+        (Conv((1, 30, 30, 4), (3, 3, 1, 20), groups=4), "one filter a channel"),
+        (Conv((1, 30, 30, 4), (5, 5, 1, 64), groups=4), "register tile of"),
     ],
     ids=str,
 )
 def test_the_kernel_is_named(conv, kernel):
     # Groups of two do not fit a vector of two lanes.
     assert kernel in explain(conv, dtype=np.float32).blocking["kernel"]
+
+
+def test_a_vector_of_filters_over_a_channel_goes_down_columns():
+    convs = [Conv((1, 30, 30, 4), (3, 3, 1, 4 * lanes), groups=4) for lanes in (4, 8, 16)]
+    kernels = {explain(conv, dtype=np.float32).blocking["kernel"] for conv in convs}
+    assert any("each input channel beside its filters" in kernel for kernel in kernels)
 
 
 def test_what_a_stride_skips_is_not_gathered_for_groups():

@@ -92,19 +92,28 @@ def order_is_fixed(which, conv):
     """Whether sums are chains in one order, which those that are cut into lanes are not.
 
     They may be where output channels are few, where a vector of dL/dW takes several pixels, where
-    it holds a whole group of channels, and in dL/dx of an output of one or two pixels.
-    And 3x3 taps in wide images go channel by channel where the input has few, or the output half a
-    vector of them.
+    it holds a whole group of channels, in dL/dx of an output of one or two pixels, and in gradients
+    of several filters over a channel, which may go as groups.
+    And 3x3 taps in wide images go channel by channel where the input (forward: or a group of it)
+    has few, or the output half a vector of them.
     """
     depth, filters = conv.w[2], conv.w[3]
-    if which == "weight_grad" and depth == 1 and filters < LANES:
+    several = conv.groups > 1 and depth == 1 and filters > conv.groups
+    if which == "weight_grad" and depth == 1 and (several or filters < LANES):
         return False
     height, width, _ = fastconv.conv2d_output_shape(conv.x, conv.w, **conv.kwargs)[-3:]
     inputs, outputs = (depth, filters) if which == "forward" else (filters, depth)
-    wide = conv.groups == 1 and conv.w[:2] == (3, 3) and conv.x[-2] >= 16
-    if which != "weight_grad" and wide and (inputs <= 4 or 2 * outputs <= LANES):
+    wide = conv.w[:2] == (3, 3) and conv.x[-2] >= 16
+    if (
+        which != "weight_grad"
+        and wide
+        and conv.groups == 1
+        and (inputs <= 4 or 2 * outputs <= LANES)
+    ):
         return False
-    if which == "input_grad" and height * width <= 2:
+    if which == "forward" and wide and conv.groups > 1 and 1 < depth <= 4:
+        return False
+    if which == "input_grad" and (several or height * width <= 2):
         return False
     if 1 < depth == filters // conv.groups < LANES and conv.groups > 1:
         return which == "weight_grad"

@@ -190,7 +190,10 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, inputs_of(plan)
     args.group_outputs = plan.group_outputs
     args.group_vectors = ceil_div(plan.group, plan.group_outputs)
-    args.shared, args.second = plan.shared > 0, part.source.column_pitch if plan.shared and strip.repeated else 0
+    args.shared = args.second = 0
+    if plan.shared > 0:
+        args.shared = strip.channels if strip.repeated else plan.out_total // plan.groups
+        args.second = part.source.column_pitch if strip.repeated else 0
     args.first_vector = job.shift if strip.split else 0
     args.strip = plan.strip_pixels
     args.in_row, args.in_column = part.source.row_pitch, part.source.column_pitch

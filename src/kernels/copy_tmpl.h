@@ -107,8 +107,26 @@ static FASTCONV_INLINE void K(clear)(REAL *to, ptrdiff_t count) {
     if (i < count) V(store_part)(to + i, V(zero)(), (int)(count - i));
 }
 
-/* Channels far apart in memory, as in a view of an NCHW array: its pixels are close together, so a
- * few of them are taken at a time, channel by channel. */
+/* to[j][i] = from[i][j] for i < rows, j < columns, rows so many elements apart: squares of them in registers. */
+static FASTCONV_NOINLINE void K(gather_transposed)(REAL *to, ptrdiff_t to_step, const REAL *from, ptrdiff_t step,
+                                                   ptrdiff_t rows, ptrdiff_t columns) {
+    for (ptrdiff_t i = 0; i < rows; i += LANES) {
+        const int high = (int)(rows - i < LANES ? rows - i : LANES);
+        for (ptrdiff_t j = 0; j < columns; j += LANES) {
+            const int wide = (int)(columns - j < LANES ? columns - j : LANES);
+            VEC square[LANES];
+            FASTCONV_UNROLL
+            for (int n = 0; n < LANES; n++)
+                square[n] = n < high ? K(load_up_to)(from + (i + n) * step + j, wide) : V(zero)();
+            V(transpose)(square);
+            FASTCONV_UNROLL
+            for (int n = 0; n < LANES; n++)
+                if (n < wide) K(store_up_to)(to + (j + n) * to_step + i, square[n], high);
+        }
+    }
+}
+
+/* Neither channels nor pixels are close together. */
 static void K(gather_strided)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
     enum { together = 16 };
     for (ptrdiff_t p = 0; p < args->pixels; p += together) {
@@ -141,8 +159,16 @@ static FASTCONV_NOINLINE void K(gather_line)(REAL *FASTCONV_RESTRICT to, const R
     case -4: K(gather_few)(to, from, count, 4, 1); return;
     default: break;
     }
-    for (ptrdiff_t i = 0; i < count; i++)
-        for (ptrdiff_t b = 0; b < repeat; b++) to[i * repeat + b] = from[i * stride];
+    if (repeat == 1) {
+        for (ptrdiff_t i = 0; i < count; i++) to[i] = from[i * stride];
+        return;
+    }
+    /* Vectors of one element each, of which the next one covers what is too much; the last have parts of them. */
+    for (ptrdiff_t i = 0; i < count; i++, to += repeat) {
+        const VEC x = V(set1)(from[i]);
+        const ptrdiff_t room = (count - i) * repeat;
+        for (ptrdiff_t b = 0; b < repeat; b += LANES) K(store_up_to)(to + b, x, (int)(room - b < LANES ? room - b : LANES));
+    }
 }
 
 /* The `inner` channels of some pixels; fewer than a vector of them move by one masked copy each. */
@@ -157,6 +183,9 @@ static FASTCONV_INLINE void K(gather_pixels)(const fastconv_gather_args *args, c
         for (ptrdiff_t p = 0; p < args->pixels; p++) K(copy)(scratch + p * step, x + p * stride, inner);
 }
 
+/* From so many channels on moving squares is faster than moving elements. */
+#define SQUARE (LANES / 4 + 1)
+
 static void K(gather)(const fastconv_gather_args *given) {
     const fastconv_gather_args own = *given, *args = &own;      /* stores cannot change what is local */
     /* Where all of a channel's copies lie side by side, a pixel is one line of them. */
@@ -165,6 +194,9 @@ static void K(gather)(const fastconv_gather_args *given) {
     const ptrdiff_t step = args->pixel_step, inner = args->inner, width = repeated ? args->outer * inner : inner;
     const ptrdiff_t stride = args->column_stride, planes = repeated ? 1 : args->outer;
     const REAL *x = (const REAL *)args->x;
+    /* Channels and planes that make good squares, and lie the other way round. */
+    const int crossed = inner >= SQUARE && planes >= SQUARE && args->outer_stride == 1 && args->inner_stride == planes;
+    const int across = inner == 1 && step == 1 && planes >= SQUARE && args->outer_stride == 1;
     for (ptrdiff_t a = 0; a < planes; a++) {
         REAL *scratch = (REAL *)args->scratch + a * args->outer_step;
         for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + p * step, width);
@@ -172,11 +204,19 @@ static void K(gather)(const fastconv_gather_args *given) {
         if (repeated)
             for (ptrdiff_t p = 0; p < args->pixels; p++)
                 K(gather_line)(scratch + p * step, x + p * stride, args->outer, inner, 1);
+        else if (crossed)
+            for (ptrdiff_t p = 0; a == 0 && p < args->pixels; p++)
+                K(gather_transposed)(scratch + p * step, args->outer_step, x + p * stride, planes, inner, planes);
+        else if (across) {
+            if (a == 0) K(gather_transposed)(scratch, args->outer_step, x, stride, args->pixels, planes);
+        }
         else if (inner == step && (inner == 1 ? stride > 1 : args->inner_stride == 0 && stride == 1))
             K(gather_line)(scratch, x, args->pixels, inner, stride);
         else if (inner >= LANES && args->inner_stride > 1 && args->inner_stride <= 4)
             for (ptrdiff_t p = 0; p < args->pixels; p++)
                 K(gather_line)(scratch + p * step, x + p * stride, inner, 1, args->inner_stride);
+        else if (stride == 1 && inner >= SQUARE && args->inner_stride > 1)      /* a view of an NCHW array */
+            K(gather_transposed)(scratch, step, x, args->inner_stride, inner, args->pixels);
         else if (args->inner_stride != 1 && inner != 1)
             K(gather_strided)(args, x, scratch);
         else
@@ -186,6 +226,7 @@ static void K(gather)(const fastconv_gather_args *given) {
         if (args->pixels) x += args->outer_stride;
     }
 }
+#undef SQUARE
 
 static void K(add)(const fastconv_add_args *args) {
     REAL *sum = (REAL *)args->sum;

@@ -1,4 +1,4 @@
-/* Part of depthwise: few input channels, which all lanes read, down a column of tiles.
+/* Part of depthwise: few input channels, which all lanes of a vector read, down a column of tiles.
  *
  * As in depthwise_rows_tmpl.h, a few pixels of one vector of output channels go down the rows of the input, and the sums
  * of every row of output that the current one belongs to stay in registers: they move up by one when a row of output is
@@ -77,7 +77,8 @@ static FASTCONV_INLINE void K(shared_column)(const fastconv_depthwise_args *args
     const int live = (taps + stride - 1) / stride;
     const ptrdiff_t column = p * args->column_step, row_taps = args->tap_columns * args->group * args->weights_stride;
     const ptrdiff_t begin = args->first_column - column, end = args->end_column - column;
-    const REAL *in = (const REAL *)args->in + column * args->in_column, *weights = (const REAL *)args->weights + c;
+    const REAL *in = (const REAL *)args->in + column * args->in_column + c / args->shared * args->group;
+    const REAL *weights = (const REAL *)args->weights + c;
     const VEC start = args->bias ? K(load_up_to)((const REAL *)args->bias + c, lanes) : V(zero)();
     REAL *out = (REAL *)args->out + p * args->out_column + c;
     VEC sum[most][DEPTHWISE_COLUMN];
@@ -147,6 +148,7 @@ SHARED(7, 7, 1, 0, 1)
 
 static void K(depthwise_shared)(const fastconv_depthwise_args *args) {
     assert(args->row_dilation == 1 && (args->row_step == 1 || args->tap_rows == 3) && !args->accumulate);
+    assert(args->channels <= args->shared || (args->shared % LANES == 0 && args->channels % args->shared == 0));
     assert(args->tap_rows == 3 ? args->tap_columns == 3 && args->column_dilation == 1 : args->first_column <= 0);
     if (args->channels == 0) return;
     switch (args->tap_rows) {
