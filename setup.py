@@ -63,7 +63,6 @@ COLD_MODULES = {
         "arrays",
         "call_cost",
         "capi",
-        "choice",
         "explanation",
         "functional",
         "geometry",

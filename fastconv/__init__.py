@@ -16,13 +16,14 @@ call, `layers` holds Conv2D, `packing` prepares weights; `capi` and include/fast
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastconv.choice import get_default_algorithm, set_default_algorithm
 from fastconv.config import __version__, get_include, show_config
+from fastconv.engine import get_default_algorithm, set_default_algorithm
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
 from fastconv.packing import PackedWeights, pack
-from fastconv.threads import get_num_threads, num_threads, set_num_threads
+from fastconv.thread_limits import num_threads
+from fastconv.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from fastconv import reference

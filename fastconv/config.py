@@ -90,7 +90,7 @@ def get_include() -> str:
 
 
 def _config() -> dict[str, dict[str, Any]]:
-    from fastconv import _kernels, choice, threads
+    from fastconv import _kernels, engine, threads
 
     asked = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS")
     return {
@@ -112,7 +112,7 @@ def _config() -> dict[str, dict[str, Any]]:
             "cache": _kernels.cache_sizes(),
         },
         "algorithm": {
-            "default": choice.get_default_algorithm(),
+            "default": engine.get_default_algorithm(),
             "FASTCONV_ALGORITHM": os.environ.get("FASTCONV_ALGORITHM"),
         },
         "threads": {

@@ -9,9 +9,10 @@ cdef enum Algorithm:
     DIRECT
     WINOGRAD
 
+cdef Algorithm read_algorithm(object algorithm, str name=*) except *
+cdef str refusal_text(Refusal refusal)
+cdef int need_algorithm(Algorithm algorithm, const Geometry *g) except -1
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil
-cdef Algorithm default_algorithm() noexcept nogil
-cdef void set_default(Algorithm algorithm) noexcept nogil
 cdef void lay_down(Op op, Geometry *g, Tensor *first, Tensor *second) noexcept nogil
 cdef Refusal make_plans(
     Plan *plan, Winograd *w, Op op, const Geometry *g, int dtype, const Tensor *first, const Tensor *second,

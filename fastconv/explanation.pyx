@@ -9,8 +9,7 @@ from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
 from fastconv.axes cimport axis_entries
 from fastconv.blocks cimport goes_down
-from fastconv.choice cimport need_algorithm, read_algorithm, refusal_text
-from fastconv.engine cimport Algorithm, lay_down, make_plans
+from fastconv.engine cimport Algorithm, lay_down, make_plans, need_algorithm, read_algorithm, refusal_text
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count

@@ -4,8 +4,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 import numpy
 
 from fastconv.arrays cimport View, check_output, dtype_of, is_dense, make_output, open_arrays
-from fastconv.choice cimport need_algorithm, read_algorithm
-from fastconv.engine cimport Algorithm, execute, is_empty
+from fastconv.engine cimport Algorithm, execute, is_empty, need_algorithm, read_algorithm
 from fastconv.geometry cimport (
     Geometry, Options, read_input_shape, read_options, read_pair, resolve_geometry)
 from fastconv.kernel_choice cimport MANY_PRODUCTS

@@ -9,8 +9,7 @@ from fastconv.algorithms.direct cimport pack_panels
 from fastconv.algorithms.winograd cimport transform_panels
 from fastconv.arrays cimport View, open_arrays
 from fastconv.axes cimport axis_entries
-from fastconv.choice cimport need_algorithm, read_algorithm
-from fastconv.engine cimport Algorithm, is_empty, make_plans
+from fastconv.engine cimport Algorithm, is_empty, make_plans, need_algorithm, read_algorithm
 from fastconv.geometry cimport Geometry, Options, read_options, resolve_geometry
 from fastconv.plan cimport FORWARD, Plan, panels_bytes
 from fastconv.tiles cimport SERVES, Refusal, Winograd, make_winograd

@@ -114,14 +114,17 @@ static FASTCONV_NOINLINE void K(gather_transposed)(REAL *to, ptrdiff_t to_step, 
         const int high = (int)(rows - i < LANES ? rows - i : LANES);
         for (ptrdiff_t j = 0; j < columns; j += LANES) {
             const int wide = (int)(columns - j < LANES ? columns - j : LANES);
+            const REAL *row = from + i * step + j;
             VEC square[LANES];
             FASTCONV_UNROLL
-            for (int n = 0; n < LANES; n++)
-                square[n] = n < high ? K(load_up_to)(from + (i + n) * step + j, wide) : V(zero)();
+            for (int n = 0; n < LANES; n++) {
+                square[n] = V(load_part)(row, wide);
+                if (n + 1 < high) row += step;      /* or the last row once more, which goes nowhere */
+            }
             V(transpose)(square);
             FASTCONV_UNROLL
             for (int n = 0; n < LANES; n++)
-                if (n < wide) K(store_up_to)(to + (j + n) * to_step + i, square[n], high);
+                if (n < wide) V(store_part)(to + (j + n) * to_step + i, square[n], high);
         }
     }
 }

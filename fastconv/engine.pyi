@@ -1,0 +1,6 @@
+from fastconv._typing import Algorithm
+
+ALGORITHMS: tuple[str, ...]
+
+def get_default_algorithm() -> Algorithm: ...
+def set_default_algorithm(algorithm: Algorithm) -> None: ...

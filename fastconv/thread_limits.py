@@ -1,0 +1,88 @@
+"""How many threads by default, and for a while.
+
+The default is the smallest of what FASTCONV_NUM_THREADS or OMP_NUM_THREADS say, the CPUs that the
+process may run on and the CPU quota of its control group.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import SupportsIndex
+
+from fastconv.threads import MOST_THREADS, get_num_threads, set_num_threads
+
+
+def _quota(root: str | Path = "/sys/fs/cgroup") -> int | None:
+    """CPUs that the control group grants, rounded up, or None where nothing limits them."""
+    root = Path(root)
+    try:  # version 2: "quota period", the quota may be "max"
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:  # version 1: two files, a quota of -1 is none
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    if quota in ("max", "-1"):
+        return None
+    return max(math.ceil(int(quota) / int(period)), 1)
+
+
+def _from_environment() -> int | None:
+    """The number that the environment asks for, or None."""
+    own = os.environ.get("FASTCONV_NUM_THREADS", "").strip()
+    if own:
+        if not own.isdigit() or not 1 <= int(own) <= MOST_THREADS:
+            raise ValueError(
+                f"FASTCONV_NUM_THREADS must be an int from 1 to {MOST_THREADS}, got {own!r}"
+            )
+        return int(own)
+    # OpenMP allows a list, one number for each level of nesting.
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(int(first), MOST_THREADS) if first.isdigit() and int(first) else None
+
+
+def _default() -> int:
+    asked = _from_environment()
+    if asked is not None:
+        return asked
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        cpus = os.cpu_count() or 1
+    return min(cpus, _quota() or cpus, MOST_THREADS)
+
+
+@contextmanager
+def num_threads(n: SupportsIndex) -> Iterator[None]:
+    """Context in which calls use at most `n` threads; the number before comes back at its end.
+
+    The number belongs to the process: calls in other Python threads see it too.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 1024.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `set_num_threads`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.num_threads(2):
+    ...     pass
+    """
+    before = get_num_threads()
+    set_num_threads(n)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
+set_num_threads(_default())
