@@ -15,7 +15,7 @@ from fastconv.threads import MOST_THREADS, get_num_threads, set_num_threads
 
 
 def _quota(root: str | Path = "/sys/fs/cgroup") -> int | None:
-    """CPUs that the control group grants, rounded up, or None where nothing limits them."""
+    """Read the CPUs that the control group grants, rounded up; None where nothing limits them."""
     root = Path(root)
     try:  # version 2: "quota period", the quota may be "max"
         quota, period = (root / "cpu.max").read_text().split()
@@ -31,7 +31,7 @@ def _quota(root: str | Path = "/sys/fs/cgroup") -> int | None:
 
 
 def _from_environment() -> int | None:
-    """The number that the environment asks for, or None."""
+    """Read the number that the environment asks for, or None."""
     own = os.environ.get("FASTCONV_NUM_THREADS", "").strip()
     if own:
         if not own.isdigit() or not 1 <= int(own) <= MOST_THREADS:

@@ -1,6 +1,0 @@
-from fastconv._typing import Algorithm
-
-ALGORITHMS: tuple[str, ...]
-
-def get_default_algorithm() -> Algorithm: ...
-def set_default_algorithm(algorithm: Algorithm) -> None: ...
