@@ -121,11 +121,12 @@ cdef bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
     if groups == 1:     # more pixels than channels to lay vectors along
         return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
+    if plan.op != INPUT_GRAD and plan.columns.in_step > 1 and plan.geometry.dilation_width == 1:
+        return multiplier <= FEW_FILTERS        # most of the copies would be read by few
     if plan.op == FORWARD:
         return multiplier % lanes and multiplier < 4 * lanes
     if plan.op == WEIGHT_GRAD:
-        return plan.geometry.dilation_width > 1 or 2 * multiplier < lanes or (
-            2 * multiplier == lanes and groups % 2 == 0 and plan.columns.in_step == 1)
+        return plan.geometry.dilation_width > 1 or 2 * multiplier < lanes + (groups % 2 == 0)
     # The other way has vectors along the runs of dy, and adds up their lanes.
     down = plan.rows.taps // max(plan.rows.phases, 1)
     across = plan.columns.taps // max(plan.columns.phases, 1)
