@@ -370,9 +370,8 @@ cdef void make_plan(
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
         if plan.planes > 1:     # rows that the next block gathers again should be few
-            rows = 4 * plan.rows.taps
-            scratch = max(scratch, min(MOST_SCRATCH, rows * plan.columns.in_size * plan.planes * plan.pixel_pitch
-                                       * plan.itemsize))
+            scratch = max(scratch, <Py_ssize_t> min(
+                <double> MOST_SCRATCH, 4.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
         if goes_down(plan) and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
         elif plan.shared > 0:
