@@ -205,7 +205,8 @@ cdef bint halves_pay(const Plan *plan) noexcept nogil:
         return False
     if plan.op == INPUT_GRAD:
         inner, outer = outer, inner
-    if plan.depthwise and (plan.group > 1 and (taps <= 9 or plan.columns.taps == 5) or inner * taps < 2 * HALVES_DEPTH):
+    if plan.depthwise and (inner * taps < 2 * HALVES_DEPTH or plan.group > 1 and (
+            taps <= 9 or (plan.columns.taps == 5 and plan.columns.in_step == 1))):
         return False
     return 2 * outer == lanes or (lanes < outer <= lanes + lanes // 2 and inner * taps >= HALVES_DEPTH)
 

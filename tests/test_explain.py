@@ -56,6 +56,7 @@ def test_half_an_idle_vector_takes_shorter_ones_where_these_cost_nothing():
     for filters, expected in ((24, shorter), (8, shorter), (32, widest), (64, widest)):
         conv = Conv((1, 30, 30, 64), (3, 3, 64, filters), padding=1)
         assert explain(conv, algorithm="direct").isa == expected, filters
+    assert explain(Conv((1, 30, 30, 16), (1, 1, 16, 8))).isa == shorter  # however short the sums
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_half_an_idle_vector_takes_shorter_ones_where_these_cost_nothing():
         (Conv((1, 30, 30, 64), (3, 3, 1, 64), groups=64), "one filter a channel"),
         (Conv((1, 30, 30, 64), (3, 3, 2, 64), groups=32), "groups of 2 channels in a vector"),
         (Conv((1, 30, 30, 64), (3, 3, 4, 32), groups=16), "groups of 2 channels in a vector"),
+        (Conv((1, 28, 28, 512), (3, 3, 16, 128), stride=2, groups=32), "register tile"),
         (Conv((1, 60, 60, 1), (3, 3, 1, 1)), "a vector takes"),
         (Conv((2, 1, 1, 70), (1, 1, 70, 45)), "weights row by row"),
         (Conv((1, 30, 30, 3), (3, 3, 3, 4)), "each input channel beside its filters"),

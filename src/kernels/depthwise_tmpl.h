@@ -156,7 +156,6 @@ WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
 WINDOW(3s1_grouped, 3, 1, NO_PADDING, 1)
 WINDOW(3s2_grouped, 3, 2, NO_PADDING, 1)
 WINDOW(5s1_grouped, 5, 1, NO_PADDING, 1)
-WINDOW(5s2_grouped, 5, 2, NO_PADDING, 1)
 WINDOW(part, 0, 0, ANY, 0)
 #undef WINDOW
 
@@ -174,8 +173,7 @@ static void K(depthwise_between)(const fastconv_depthwise_args *args, ptrdiff_t 
 
 static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
     static K(depthwise_fn) *const grouped[] = {K(depthwise_any_grouped), K(depthwise_3s1_grouped),
-                                               K(depthwise_3s2_grouped), K(depthwise_5s1_grouped),
-                                               K(depthwise_5s2_grouped)};
+                                               K(depthwise_3s2_grouped), K(depthwise_5s1_grouped)};
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
     const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
 
@@ -195,7 +193,7 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;
         const ptrdiff_t left = first < right ? first : right;
         K(depthwise_between)(args, 0, left, K(depthwise_part));
-        K(depthwise_between)(args, left, right, grouped[stride && (taps == 3 || taps == 5) ? taps - 3 + stride : 0]);
+        K(depthwise_between)(args, left, right, grouped[taps == 3 ? stride : taps == 5 && stride == 1 ? 3 : 0]);
         K(depthwise_between)(args, right, pixels, K(depthwise_part));
     }
 }
