@@ -217,7 +217,7 @@ def shared_cases(lanes):
         (lanes, lanes, True),
     ]
     for (taps, step), (channels, shared, pairs) in itertools.product(kinds, sizes):
-        if (pairs and step > 1) or (shared < channels and taps != (3, 3)):  # not in use
+        if (pairs and step > 1) or (shared < channels and taps != (3, 3)):  # no plan has these
             continue
         for pixels in chosen.sample((1, 2, 4, 5, 6, 7, 8, 14, 17, 30), 5):
             yield case(
