@@ -71,6 +71,12 @@ COLD_MODULES = {
         "tiles",
     )
 }
+# Modules whose functions users see.  Those are objects of Cython's own, with signatures to look at,
+# for 5 KB of a wheel each; other modules have plain ones, as Python's own C modules do.
+PUBLIC_MODULES = {
+    f"fastconv.{name}"
+    for name in ("engine", "explanation", "functional", "geometry", "packing", "threads")
+}
 # GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way
 # into it, nor calls of memset; and what is alike stays in the order in which it was written, so
 # that archives compress it.  A fifth of the kernels, compressed, that saves no time.
@@ -207,22 +213,28 @@ EXTENSIONS = [
     for path in MODULES
 ]
 
+DIRECTIVES = {
+    "language_level": 3,
+    "cdivision": True,
+    "wraparound": DEBUG,
+    "boundscheck": DEBUG,
+    "initializedcheck": DEBUG,
+    "embedsignature": True,
+    "freethreading_compatible": True,
+    "legacy_implicit_noexcept": False,
+}
+
+
+def cython_modules(public):
+    """Return those extensions that are public, or those that are not, in C."""
+    extensions = [each for each in EXTENSIONS if (each.name in PUBLIC_MODULES) == public]
+    directives = {**DIRECTIVES, "binding": public}
+    return cythonize(extensions, build_dir="build/cython", compiler_directives=directives)
+
+
 setup(
     options={"bdist_wheel": {"py_limited_api": "cp312"}} if LIMITED_API else {},
     libraries=LIBRARIES,
-    ext_modules=cythonize(
-        EXTENSIONS,
-        build_dir="build/cython",
-        compiler_directives={
-            "language_level": 3,
-            "cdivision": True,
-            "wraparound": DEBUG,
-            "boundscheck": DEBUG,
-            "initializedcheck": DEBUG,
-            "embedsignature": True,
-            "freethreading_compatible": True,
-            "legacy_implicit_noexcept": False,
-        },
-    ),
+    ext_modules=cython_modules(public=True) + cython_modules(public=False),
     cmdclass={"build_clib": BuildKernels, "build_ext": BuildModules},
 )

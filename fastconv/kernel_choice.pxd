@@ -11,7 +11,6 @@ cdef enum:
 
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil
-cdef bint halves_pay(const Plan *plan) noexcept nogil
 cdef bint choose_dot(const Plan *plan) noexcept nogil
 cdef void choose_vectors(Plan *plan) noexcept nogil
 cdef Py_ssize_t many_vectors(const Plan *plan) noexcept nogil

@@ -9,9 +9,10 @@ import os
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
+from fastconv.few_channels cimport halves_pay
 from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
-    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors, halves_pay)
+    MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
 from fastconv.strips cimport room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128

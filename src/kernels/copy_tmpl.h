@@ -174,60 +174,57 @@ static FASTCONV_NOINLINE void K(gather_line)(REAL *FASTCONV_RESTRICT to, const R
     }
 }
 
-/* The `inner` channels of some pixels; fewer than a vector of them move by one masked copy each. */
-static FASTCONV_INLINE void K(gather_pixels)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
-    const ptrdiff_t step = args->pixel_step, stride = args->column_stride, inner = args->inner;
-    if (inner == step && stride == step)
-        K(copy)(scratch, x, args->pixels * step);
-    else if (inner < LANES)
-        for (ptrdiff_t p = 0; p < args->pixels; p++)
-            V(store_part)(scratch + p * step, V(load_part)(x + p * stride, (int)inner), (int)inner);
-    else
-        for (ptrdiff_t p = 0; p < args->pixels; p++) K(copy)(scratch + p * step, x + p * stride, inner);
-}
-
 /* From so many channels on moving squares is faster than moving elements. */
 #define SQUARE (LANES / 4 + 1)
 
+/* The pixels of one plane. */
+static void K(gather_plane)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
+    const ptrdiff_t step = args->pixel_step, stride = args->column_stride, inner = args->inner, pixels = args->pixels;
+    const ptrdiff_t apart = args->inner_stride;
+
+    if (inner == step && (inner == 1 ? stride > 1 : apart == 0 && stride == 1))
+        K(gather_line)(scratch, x, pixels, inner, stride);
+    else if (inner >= LANES && apart > 1 && apart <= 4)
+        for (ptrdiff_t p = 0; p < pixels; p++) K(gather_line)(scratch + p * step, x + p * stride, inner, 1, apart);
+    else if (stride == 1 && inner >= SQUARE && apart > 1)       /* a view of an NCHW array */
+        K(gather_transposed)(scratch, step, x, apart, inner, pixels);
+    else if (apart != 1 && inner != 1)
+        K(gather_strided)(args, x, scratch);
+    else if (inner == step && stride == step)
+        K(copy)(scratch, x, pixels * step);
+    else if (inner < LANES)                                     /* one masked copy each */
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            V(store_part)(scratch + p * step, V(load_part)(x + p * stride, (int)inner), (int)inner);
+    else
+        for (ptrdiff_t p = 0; p < pixels; p++) K(copy)(scratch + p * step, x + p * stride, inner);
+}
+
 static void K(gather)(const fastconv_gather_args *given) {
     const fastconv_gather_args own = *given, *args = &own;      /* stores cannot change what is local */
-    /* Where all of a channel's copies lie side by side, a pixel is one line of them. */
-    const int repeated = args->inner_stride == 0 && args->outer_stride == 1 && args->outer_step == args->inner
-        && args->outer > 1 && args->inner > 1;
-    const ptrdiff_t step = args->pixel_step, inner = args->inner, width = repeated ? args->outer * inner : inner;
-    const ptrdiff_t stride = args->column_stride, planes = repeated ? 1 : args->outer;
+    const ptrdiff_t step = args->pixel_step, inner = args->inner, planes = args->outer, stride = args->column_stride;
+    const ptrdiff_t pixels = args->pixels;
     const REAL *x = (const REAL *)args->x;
-    /* Channels and planes that make good squares, and lie the other way round. */
-    const int crossed = inner >= SQUARE && planes >= SQUARE && args->outer_stride == 1 && args->inner_stride == planes;
-    const int across = inner == 1 && step == 1 && planes >= SQUARE && args->outer_stride == 1;
+    REAL *scratch = (REAL *)args->scratch;
+
     for (ptrdiff_t a = 0; a < planes; a++) {
-        REAL *scratch = (REAL *)args->scratch + a * args->outer_step;
-        for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + p * step, width);
-        scratch += args->lead * step;
-        if (repeated)
-            for (ptrdiff_t p = 0; p < args->pixels; p++)
-                K(gather_line)(scratch + p * step, x + p * stride, args->outer, inner, 1);
-        else if (crossed)
-            for (ptrdiff_t p = 0; a == 0 && p < args->pixels; p++)
-                K(gather_transposed)(scratch + p * step, args->outer_step, x + p * stride, planes, inner, planes);
-        else if (across) {
-            if (a == 0) K(gather_transposed)(scratch, args->outer_step, x, stride, args->pixels, planes);
-        }
-        else if (inner == step && (inner == 1 ? stride > 1 : args->inner_stride == 0 && stride == 1))
-            K(gather_line)(scratch, x, args->pixels, inner, stride);
-        else if (inner >= LANES && args->inner_stride > 1 && args->inner_stride <= 4)
-            for (ptrdiff_t p = 0; p < args->pixels; p++)
-                K(gather_line)(scratch + p * step, x + p * stride, inner, 1, args->inner_stride);
-        else if (stride == 1 && inner >= SQUARE && args->inner_stride > 1)      /* a view of an NCHW array */
-            K(gather_transposed)(scratch, step, x, args->inner_stride, inner, args->pixels);
-        else if (args->inner_stride != 1 && inner != 1)
-            K(gather_strided)(args, x, scratch);
-        else
-            K(gather_pixels)(args, x, scratch);
-        scratch += args->pixels * step;
-        for (ptrdiff_t p = 0; p < args->tail; p++) K(clear)(scratch + p * step, width);
-        if (args->pixels) x += args->outer_stride;
+        for (ptrdiff_t p = 0; p < args->lead; p++) K(clear)(scratch + a * args->outer_step + p * step, inner);
+        for (ptrdiff_t p = 0; p < args->tail; p++)
+            K(clear)(scratch + a * args->outer_step + (args->lead + pixels + p) * step, inner);
     }
+    if (pixels == 0) return;
+    scratch += args->lead * step;
+    if (args->inner_stride == 0 && args->outer_stride == 1 && args->outer_step == inner && planes > 1 && inner > 1)
+        /* All of a channel's copies lie side by side: a pixel is one line of them. */
+        for (ptrdiff_t p = 0; p < pixels; p++) K(gather_line)(scratch + p * step, x + p * stride, planes, inner, 1);
+    else if (inner >= SQUARE && planes >= SQUARE && args->outer_stride == 1 && args->inner_stride == planes)
+        /* Channels and planes make good squares, and lie the other way round. */
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            K(gather_transposed)(scratch + p * step, args->outer_step, x + p * stride, planes, inner, planes);
+    else if (inner == 1 && step == 1 && planes >= SQUARE && args->outer_stride == 1)
+        K(gather_transposed)(scratch, args->outer_step, x, stride, pixels, planes);
+    else
+        for (ptrdiff_t a = 0; a < planes; a++)
+            K(gather_plane)(args, x + a * args->outer_stride, scratch + a * args->outer_step);
 }
 #undef SQUARE
 
