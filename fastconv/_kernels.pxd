@@ -41,7 +41,7 @@ cdef extern from "kernel_table.h" nogil:
         int permute, accumulate
 
     ctypedef struct fastconv_depthwise_args:
-        Py_ssize_t rows, pixels, channels, group, group_outputs, group_vectors, first_vector, strip, shared
+        Py_ssize_t rows, pixels, channels, group, group_outputs, first_vector, strip, shared
         int accumulate, stream
         Py_ssize_t second
         const void *in_ "in"
@@ -56,7 +56,7 @@ cdef extern from "kernel_table.h" nogil:
         void *room
 
     ctypedef struct fastconv_depthwise_phases_args:
-        Py_ssize_t rows, pixels, channels
+        Py_ssize_t rows, pixels, channels, group, group_outputs
         int taps
         Py_ssize_t strip
         const void *in_ "in"

@@ -82,5 +82,4 @@ cdef Py_ssize_t tap_offset(
 cdef Py_ssize_t inputs_of(const Plan *plan) noexcept nogil
 cdef bint is_large(const Plan *plan) noexcept nogil
 cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil
-cdef bint goes_down(const Plan *plan) noexcept nogil
 cdef void choose_strips(Plan *plan) noexcept nogil

@@ -10,7 +10,7 @@ from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, ceil_div, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
-from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips
+from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down
 
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
@@ -100,8 +100,8 @@ cdef void gather_row(
 
 
 cdef Py_ssize_t first_input(const Plan *plan, Py_ssize_t vector) noexcept nogil:
-    """The first input channel in a vector of scratch, where groups have more inputs than outputs, or fewer."""
-    cdef Py_ssize_t outputs = plan.group_outputs, each = ceil_div(plan.group, outputs)
+    """The first input channel in a vector of scratch, where groups have more inputs than outputs."""
+    cdef Py_ssize_t outputs = plan.group_outputs, each = plan.group // outputs
     return vector // each * (plan.kernels.lanes // outputs) * plan.group + vector % each * outputs
 
 
@@ -144,16 +144,16 @@ cdef void gather_block(
     args.column_stride = x.column_stride
     args.pixel_step = plan.pixel_pitch
     vectors = 1
-    if plan.group != plan.group_outputs:        # see src/README.md
+    if plan.group > plan.group_outputs:         # see src/README.md
         vectors = plan.pixel_pitch // plan.kernels.lanes
         args.outer, args.outer_step = plan.kernels.lanes // plan.group_outputs, plan.group_outputs
-        args.inner, args.inner_stride = min(plan.group, plan.group_outputs), x.channel_stride
+        args.inner, args.inner_stride = plan.group_outputs, x.channel_stride
         args.outer_stride = plan.group * x.channel_stride
     elif not plan.depthwise:
         args.outer, args.inner = min(plan.planes, plan.groups - group), plan.in_channels
         args.outer_stride, args.inner_stride = args.inner * x.channel_stride, x.channel_stride
         args.outer_step = plan.group_pitch
-    elif plan.op == INPUT_GRAD and plan.shared == 0:    # dy of the j-th filter of every channel, for each j
+    elif plan.op == INPUT_GRAD and plan.multiplier > 1:     # dy of the j-th filter of every channel, for each j
         args.outer, args.inner = plan.multiplier, plan.out_total
         args.outer_stride, args.inner_stride = x.channel_stride, plan.multiplier * x.channel_stride
         args.outer_step = plan.group_pitch
@@ -173,7 +173,7 @@ cdef void gather_block(
             row = base + position * x.row_stride * size if 0 <= position < rows.in_size else NULL
             for vector in range(vectors):
                 part = row
-                if row != NULL:
+                if row != NULL and vectors > 1:
                     part += size * x.channel_stride * first_input(plan, vector)
                 gather_row(plan, &args, part, x.column_stride, block,
                            to + size * (slot * plan.row_pitch + vector * plan.kernels.lanes))
@@ -359,15 +359,6 @@ cdef bint may_stream(const Plan *plan, const char *out) noexcept nogil:
     """... and whether it is made of whole vectors, all of them aligned."""
     cdef Py_ssize_t lanes = plan.kernels.lanes
     return is_large(plan) and plan.out_channels % lanes == 0 and <size_t> out % (lanes * plan.itemsize) == 0
-
-
-cdef bint goes_down(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
-    if plan.shared > 0:
-        return True
-    return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.group == plan.planes == 1 and (
-        plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
-        and plan.rows.in_step == plan.columns.in_step <= 2)
 
 
 cdef void choose_strips(Plan *plan) noexcept nogil:

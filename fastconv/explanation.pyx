@@ -8,12 +8,12 @@ from libc.stdlib cimport free, malloc
 from fastconv._kernels cimport FASTCONV_F32, FASTCONV_F64, kernels_for
 from fastconv.arrays import common_dtype
 from fastconv.axes cimport axis_entries
-from fastconv.blocks cimport goes_down
 from fastconv.engine cimport Algorithm, lay_down, make_plans, need_algorithm, read_algorithm, refusal_text
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.threads cimport thread_count
 from fastconv.spans cimport outputs_of, taps_of
+from fastconv.strips cimport goes_down
 from fastconv.tiles cimport SERVES, Refusal, Winograd
 
 OPS = {"forward": FORWARD, "input_grad": INPUT_GRAD, "weight_grad": WEIGHT_GRAD}

@@ -71,8 +71,8 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
     # Laying out more inputs, a few at a time, takes longer than it saves, unless all phases of dL/dx share them.
     if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1:
         return False
-    return inputs == outputs or (1 < inputs <= 2 * lanes and plan.groups * outputs % lanes == 0 and (
-        inputs <= outputs or inputs % outputs == 0))
+    return 1 < inputs <= outputs or (
+        inputs <= 2 * lanes and inputs % outputs == 0 and plan.groups * outputs % lanes == 0)
 
 
 cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:

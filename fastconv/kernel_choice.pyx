@@ -7,7 +7,7 @@ from fastconv.axes cimport Axis, ceil_div, reads_everywhere
 from fastconv.few_channels cimport all_see_few, fits_vectors, leaves_edges_out, stays_single
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
-from fastconv.strips cimport copies_strips, stretches_pay
+from fastconv.strips cimport alternating_taps, copies_strips, goes_down, stretches_pay
 
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
@@ -91,9 +91,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         plan.planes = 1
         if plan.group > 1:
             plan.multiplier = 1
-        plan.pixel_pitch = plan.in_total
-        if plan.shared == 0:
-            plan.pixel_pitch = plan.out_total * ceil_div(plan.group, plan.group_outputs)
+        plan.pixel_pitch = plan.in_total if plan.shared or plan.group > 1 else plan.out_total
         if plan.op == INPUT_GRAD:   # dy of the j-th filters of all channels is a plane, for each j
             plan.planes = plan.multiplier
         plan.in_channels = plan.out_channels = plan.out_total
@@ -199,6 +197,8 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
     # Lanes of a narrow sum follow the runs, which must not depend on the layout of the input.
     cdef bint runs_matter = plan.columns.consecutive and choose_narrow(plan)
     cdef double missing
+    cdef Py_ssize_t above, left
+    cdef bint edges
     plan.merged = False
     plan.clipped = plan.trimmed = False
     plan.repeat = 1
@@ -206,15 +206,17 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         choose_repeat(plan)
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
-        plan.clipped = padded and plan.group == 1 and (plan.shared == 0 or leaves_edges_out(plan))
+        # In groups, only kernels of 3x3 taps have tiles for the edges.
+        edges = goes_down(plan) or alternating_taps(plan, &above, &left) > 0
+        plan.clipped = padded and (edges if plan.group > 1 else plan.shared == 0 or leaves_edges_out(plan))
         if plan.op == FORWARD:
             plan.clipped = plan.clipped and all_finite(plan, weights)
         elif plan.op == WEIGHT_GRAD:
             plan.clipped = plan.clipped and may_clip and (
                 reads_everywhere(&plan.rows) and reads_everywhere(&plan.columns))
         plan.gathered = (source.channel_stride != 1 or plan.multiplier != 1
-                         or (plan.group > 1 and (plan.columns.in_step == 1 or plan.group != plan.group_outputs
-                                                 or plan.rows.taps * plan.columns.taps > 1))
+                         or plan.group != plan.group_outputs
+                         or (plan.group > 1 and plan.rows.taps * plan.columns.taps > 1 and not edges)
                          or (plan.repeat > 1 and not plan.shared and source.column_stride != plan.out_total)
                          or (plan.op == WEIGHT_GRAD and copy_aligns(plan, source))
                          or (padded and not plan.clipped))

@@ -8,12 +8,12 @@ import os
 
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
-from fastconv.blocks cimport PixelClass, choose_strips, goes_down, inputs_of
+from fastconv.blocks cimport PixelClass, choose_strips, inputs_of
 from fastconv.few_channels cimport halves_pay
 from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
-from fastconv.strips cimport room_bytes
+from fastconv.strips cimport goes_down, room_bytes
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
@@ -375,7 +375,7 @@ cdef void make_plan(
                 <double> MOST_SCRATCH, 4.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
         if goes_down(plan) and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
-        elif plan.shared > 0:
+        elif goes_down(plan):
             pixels = max(pixels, 16 * plan.rows.taps * plan.columns.extent)
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)

@@ -1,7 +1,7 @@
 # Strips of a depthwise pass with many taps: what each reads is copied, vector by vector, to where all of it is aligned.
 # Inline, without a module of its own.
 from fastconv._kernels cimport caches
-from fastconv.axes cimport Axis
+from fastconv.axes cimport Axis, alternating
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan
 
 cdef enum:
@@ -14,6 +14,27 @@ cdef enum:
     FEW_ACROSS = 5
     ROOM_BYTES = 192 << 10      # of a strip's copy
     MOST_TILE = 16              # pixels of a tile
+
+
+cdef inline bint goes_down(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
+    if plan.shared > 0:
+        return True
+    return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.planes == 1 and (
+        plan.repeat == plan.rows.out_step == plan.columns.out_step == 1
+        and plan.rows.in_step == plan.columns.in_step <= 2)
+
+
+cdef inline Py_ssize_t alternating_taps(const Plan *plan, Py_ssize_t *above, Py_ssize_t *left) noexcept nogil:
+    """Taps, along both axes, of the phase that has fewer, if a dL/dx has a kernel for all of its phases at once; else 0.
+
+    It is the one `above` rows and `left` columns further on than the first.
+    """
+    cdef Py_ssize_t taps = alternating(&plan.rows, above)
+    if plan.op != INPUT_GRAD or taps > (2 if plan.group == 1 else 1) or alternating(&plan.columns, left) != taps or (
+            plan.shared or plan.multiplier > 1 or plan.out_total < plan.kernels.lanes):
+        return 0
+    return taps
 
 
 cdef inline double reads(const Axis *axis) noexcept nogil:

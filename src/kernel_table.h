@@ -62,11 +62,10 @@ typedef fastconv_grad_args fastconv_ger_args;           /* the same for up to FA
 /* out[y][p][c] = (accumulate ? out[y][p][c] : bias ? bias[c] : 0) + sum over r < tap_rows, t < tap_columns and i < group,
  *     with row = y * row_step + r * row_dilation inside [first_row, end_row) and the same of column, of
  *     in[row * in_row + column * in_column + from(c, i)] * weights[(r * tap_columns + t) * group + i][c],
- *     from(c, i) = i + c - c % group; where shared, i + c / shared * group + (c < half a vector ? 0 : second); or, where a
- *     group has another number of outputs than of inputs, as src/README.md says */
+ *     from(c, i) = i + c / group_outputs * group; where shared, i + c / shared * group + (c < half a vector ? 0 : second) */
 typedef struct {
     ptrdiff_t rows, pixels, channels, group;
-    ptrdiff_t group_outputs, group_vectors;     /* group > 1, not shared: outputs of a group, group over that, rounded up */
+    ptrdiff_t group_outputs;          /* where not shared: channels of a group, which see the same */
     ptrdiff_t first_vector;           /* channel that the vectors after the first start from, or 0 */
     ptrdiff_t strip;                  /* pixels that go through all channels before the next ones do */
     int accumulate, stream;           /* stream: write past the caches where there is a way; all is aligned */
@@ -85,12 +84,14 @@ typedef struct {
     void *room;                       /* to copy what a strip reads, or NULL: see src/README.md */
 } fastconv_depthwise_args;
 
-/* out[2 * y + e][2 * p + f][c] = sum over r < taps + e, t < taps + f with first_row <= y + r < end_row and
- *     first_column <= p + t < end_column of in[y + r][p + t][c] * weights[2 * e + f][r * (taps + f) + t][c], e and f < 2;
+/* out[2 * y + e][2 * p + f][c] = sum over r < taps + e, t < taps + f and i < group, with first_row <= y + r < end_row and
+ *     first_column <= p + t < end_column, of
+ *     in[y + r][p + t][from(c, i)] * weights[2 * e + f][(r * (taps + f) + t) * group + i][c], e and f < 2;
  * outputs outside first_out_row <= 2 * y + e < end_out_row and the same of columns are not written. */
 typedef struct {
     ptrdiff_t rows, pixels, channels; /* y < rows, p < pixels */
-    int taps;                         /* 1 or 2 */
+    ptrdiff_t group, group_outputs;   /* as in depthwise */
+    int taps;                         /* 1, or 2 where group is 1 */
     ptrdiff_t strip;                  /* p that go through all channels before the next ones do */
     const void *in;                   /* element (0, 0), wherever it would be */
     ptrdiff_t in_row, in_column;      /* elements from an input row or column to the next */

@@ -26,19 +26,28 @@ def place_taps(call, pixels, channels, taps, stride, dilation):
 
 
 def by_group(x, group, outputs, lanes):
-    """For i in turn: beside every output channel, the i-th input channel of its group."""
-    vectors = -(-group // outputs)
-    channels = np.arange(x.shape[-1] // vectors)
-    first = channels - channels % outputs
-    if vectors > 1:
-        first += channels // lanes * lanes * (vectors - 1)
-    inputs = [first + i // outputs * lanes + i % outputs for i in range(group)]
+    """For i in turn: beside every output channel, the i-th input channel of its group.
+
+    Where inputs are more than outputs, those of a vector of outputs lie in further vectors.
+    """
+    channels = np.arange(x.shape[-1] // group * outputs)
+    first = channels // outputs * group
+    inputs = [first + i for i in range(group)]
+    if group > outputs:
+        first = channels - channels % outputs + channels // lanes * lanes * (group // outputs - 1)
+        inputs = [first + i // outputs * lanes + i % outputs for i in range(group)]
     return np.stack([x[..., at] for at in inputs], axis=-2)
 
 
-def place_inside(call, shape, edges):
+def slack(group, outputs, lanes):
+    """Elements behind the inputs of a vector: whole vectors are read."""
+    return lanes if group < outputs else 0
+
+
+def place_inside(call, shape, edges, beyond=0):
     """An array that is zero outside; only the inside is there, and the fields say where.
 
+    `beyond`: elements that each pixel has besides, which may be read.
     `edges`: rows above and below, columns to the left and right that are outside.
     """
     height, width, channels = shape
@@ -48,7 +57,8 @@ def place_inside(call, shape, edges):
     inside = call.values(end_row - first_row, end_column - first_column, channels)
     x = np.zeros(shape, call.dtype)
     x[first_row:end_row, first_column:end_column] = inside
-    operand = call.rows(inside.reshape(-1, channels))
+    pixels = inside.reshape(-1, channels)
+    operand = call.rows(np.hstack([pixels, call.unread(len(pixels), beyond)]))
     in_row = (end_column - first_column) * operand.stride
     start = first_row * in_row + first_column * operand.stride
     return x, {
@@ -71,12 +81,13 @@ def depthwise(
         for count, step, reach, dilation in zip((rows, pixels), steps, taps, dilations, strict=True)
     )
     width += pairs and width > 0  # the second half of a vector reads a column further on
-    padded = group == 1 or shared
-    inputs = group * channels // shared if shared else channels * -(-group // outputs)
+    padded = group == 1 or shared or taps == (3, 3)
+    inputs = channels // (shared or outputs) * group
     x, fields = place_inside(
         call,
         (height, width, inputs),
         edges if padded and not pairs else (0, 0, 0, 0),
+        0 if shared else slack(group, outputs, lanes),
     )
     w = call.values(*taps, group, channels)
     bias = call.values(channels)
@@ -111,7 +122,6 @@ def depthwise(
         channels=channels,
         group=group,
         group_outputs=outputs,
-        group_vectors=-(-group // outputs),
         first_vector=0
         if "out" in start or group > 1 or shared
         else first_vector % call.table["lanes"],
@@ -187,12 +197,11 @@ def depthwise_cases(table):
                 room=chosen.choice((False, True)),
             )
     # Groups with another number of outputs than of inputs.
-    for outputs, group in ((2, 4), (lanes // 2, lanes), (lanes // 2, 2), (lanes, 2 * lanes)):
-        if outputs > 1 and (group < outputs or group % outputs == 0):
-            for window, pixels in itertools.product(WINDOWS[::5], (1, 6, 17)):
-                yield case(**dict(zip(("taps", "steps", "dilations"), window, strict=True)),
-                           rows=2, pixels=pixels, channels=2 * lanes, group=group, outputs=outputs,
-                           start=chosen.choice(STARTS), edges=EDGES[0])  # fmt: skip
+    for (outputs, group, channels), pixels in itertools.product(unlike_groups(lanes), (1, 6, 17)):
+        for window in (WINDOWS[0], WINDOWS[3], *WINDOWS[5::5]):
+            yield case(**dict(zip(("taps", "steps", "dilations"), window, strict=True)), rows=2,
+                       pixels=pixels, channels=channels, group=group, outputs=outputs,
+                       start=chosen.choice(STARTS), edges=chosen.choice(EDGES))  # fmt: skip
     # Channels that fill less than half of a vector, where some pixels are copied beside others.
     few = (2, lanes // 2, lanes + lanes // 2 - 1)
     for channels, pixels in itertools.product(few, (1, 14, 45)):
@@ -201,6 +210,16 @@ def depthwise_cases(table):
                        channels=channels, start=chosen.choice(STARTS), edges=chosen.choice(EDGES),
                        strip=chosen.choice((64, 16, 1)), room=True)  # fmt: skip
     yield from shared_cases(lanes)
+
+
+def unlike_groups(lanes):
+    """(outputs, inputs, channels): more inputs only where channels are whole vectors."""
+    chosen = random.Random("unlike")
+    pairs = [(lanes, 3), (lanes // 2, 3), (lanes // 2, 2 * lanes), (lanes // 4, lanes), (2, 4)]
+    for outputs, inputs in pairs:
+        if outputs > 1 and (inputs < outputs or inputs % outputs == 0):
+            some = (lanes, 2 * lanes + 1, 3 * lanes)
+            yield outputs, inputs, chosen.choice(some) if inputs < outputs else 2 * lanes
 
 
 def shared_cases(lanes):
@@ -235,24 +254,33 @@ def shared_cases(lanes):
             )
 
 
-def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):
+def depthwise_phases(
+    call, rows, pixels, channels, taps, edges, outside, strip, group=1, outputs=None
+):
     """`outside`: rows and columns of the output, in the order of `edges`, that are not there."""
-    x, fields = place_inside(call, (rows + taps, pixels + taps if pixels else 0, channels), edges)
-    shapes = [((taps + e) * (taps + f), channels) for e in range(2) for f in range(2)]
+    outputs = outputs or group
+    channels = -(-channels // outputs) * outputs
+    shape = rows + taps, pixels + taps if pixels else 0, channels // outputs * group
+    lanes = call.table["lanes"]
+    x, fields = place_inside(call, shape, edges, slack(group, outputs, lanes))
+    read = wide(by_group(x, group, outputs, lanes))
+    shapes = [((taps + e) * (taps + f), group, channels) for e in range(2) for f in range(2)]
     weights = [call.values(*shape) for shape in shapes]
     want = np.zeros((rows, 2, pixels, 2, channels))
     for e, f in itertools.product(range(2), range(2)):
         for k, w in enumerate(wide(weights[2 * e + f])):
             r, t = divmod(k, taps + f)
-            want[:, e, :, f] += wide(x[r : r + rows, t : t + pixels]) * w
+            want[:, e, :, f] += np.einsum("ypic,ic->ypc", read[r : r + rows, t : t + pixels], w)
     end_row, end_column = 2 * rows - outside[1], 2 * pixels - outside[3]
     want = want.reshape(2 * rows, 2 * pixels, channels)
     want = want[outside[0] : end_row, outside[2] : max(end_column, 0)]
     out = call.output(
-        call.unread(want[..., 0].size, channels), want.reshape(-1, channels), (taps + 1) ** 2
+        call.unread(want[..., 0].size, channels),
+        want.reshape(-1, channels),
+        (taps + 1) ** 2 * group,
     )
     out_row = want.shape[1] * out.stride
-    operands = [call.rows(w) for w in weights]
+    operands = [call.rows(w.reshape(-1, channels)) for w in weights]
     stream = streams(call, out, want[..., 0].size, channels)
     return call(
         "depthwise_phases",
@@ -261,6 +289,8 @@ def depthwise_phases(call, rows, pixels, channels, taps, edges, outside, strip):
         rows=rows,
         pixels=pixels,
         channels=channels,
+        group=group,
+        group_outputs=outputs,
         taps=taps,
         strip=strip,
         out=out.address - call.bytes(outside[0] * out_row + outside[2] * out.stride),
@@ -287,6 +317,13 @@ def depthwise_phases_cases(table):
         for rows, pixels in itertools.product((1, 2, 3), (1, 2, 3, 4, 5, 7, 8, 11)):
             sizes = case(rows=rows, pixels=pixels, channels=channels, taps=taps)
             yield sizes | case(edges=next(edges), outside=next(outside), strip=next(strips))
+    lanes = table["lanes"]
+    groups = [(2, 2, lanes + 1), (lanes, lanes, 2 * lanes), *unlike_groups(lanes)]
+    if lanes > 2:
+        groups += [(lanes // 2, lanes // 2, 2 * lanes + 1)]
+    for (outputs, group, channels), pixels in itertools.product(groups, (1, 2, 4, 5, 8)):
+        sizes = case(rows=2, pixels=pixels, channels=channels, taps=1, strip=next(strips))
+        yield sizes | case(edges=next(edges), outside=next(outside), group=group, outputs=outputs)
 
 
 def depthwise_grad(

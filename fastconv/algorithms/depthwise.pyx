@@ -28,12 +28,13 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, aligned, alternating, ceil_div, find_taps
+from fastconv.axes cimport Axis, aligned, ceil_div, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
-    goes_down, inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)
+    inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
 from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.strips cimport alternating_taps, goes_down
 
 cdef extern from "compat.h":
     void fastconv_fence() noexcept nogil
@@ -189,7 +190,6 @@ cdef void run_strip(const Job *job, const Part *part, const Strip *strip) noexce
     cdef fastconv_depthwise_args args
     args.rows, args.pixels, args.channels, args.group = part.rows, strip.pixels, strip.channels, inputs_of(plan)
     args.group_outputs = plan.group_outputs
-    args.group_vectors = ceil_div(plan.group, plan.group_outputs)
     args.shared = args.second = 0
     if plan.shared > 0:
         args.shared = strip.channels if strip.repeated else plan.out_total // plan.groups
@@ -317,13 +317,13 @@ cdef bint run_phases(const Job *job, const Block *block, const Source *source) n
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
     cdef Py_ssize_t size = plan.itemsize, above = 0, left = 0, row, column, image
-    cdef Py_ssize_t taps = alternating(rows, &above)
+    cdef Py_ssize_t taps = alternating_taps(plan, &above, &left)
     cdef Phase phase
     cdef fastconv_depthwise_phases_args args
-    if not 1 <= taps <= 2 or alternating(columns, &left) != taps or plan.group > 1 or shares_of(plan) > 1 or (
-            plan.out_total < plan.kernels.lanes):
+    if taps == 0:
         return False
     args.taps, args.channels, args.strip = <int> taps, plan.out_total, plan.strip_pixels
+    args.group, args.group_outputs = plan.group, plan.group_outputs
     args.rows, args.pixels = block.rows + above, block.columns + left
     args.in_row, args.in_column = source.row_pitch, source.column_pitch
     args.out_row, args.out_column = columns.out_size * plan.out_total, plan.out_total

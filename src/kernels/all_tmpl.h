@@ -29,6 +29,20 @@ static FASTCONV_INLINE ptrdiff_t K(next_vector)(ptrdiff_t c, ptrdiff_t first, pt
     return c == last ? -1 : next < last ? next : last;
 }
 
+/* For each lane the one that has the first input of its group.  A vector of inputs has as many of each group as there are
+ * outputs, or fewer, if that is all of them; the next ones are in the vectors behind it. */
+static FASTCONV_INLINE V(index) K(first_inputs)(ptrdiff_t inputs, ptrdiff_t outputs) {
+    const ptrdiff_t held = inputs < outputs ? inputs : outputs;
+    int lane[LANES];
+    for (int n = 0; n < LANES; n++) lane[n] = (int)(n / outputs * held);
+    return V(load_index)(lane);
+}
+
+/* Where the inputs of the vector of outputs at c start. */
+static FASTCONV_INLINE ptrdiff_t K(inputs_at)(ptrdiff_t inputs, ptrdiff_t outputs, ptrdiff_t c) {
+    return inputs < outputs ? c / outputs * inputs : c * (inputs / outputs);
+}
+
 /* Where a tile of `size` that is to hold p starts, within [left, right): the last may compute a part of the one before
  * again.  -1 if none is worth it there. */
 static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff_t right, ptrdiff_t size) {
@@ -40,8 +54,8 @@ static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff
 #include "conv_narrow_tmpl.h"
 #include "gemv_tmpl.h"
 #include "grad_tmpl.h"
-#include "depthwise_rows_tmpl.h"
 #include "depthwise_shared_tmpl.h"
+#include "depthwise_rows_tmpl.h"
 #include "depthwise_dense_tmpl.h"
 #include "depthwise_tmpl.h"
 #include "depthwise_phases_tmpl.h"

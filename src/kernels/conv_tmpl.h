@@ -9,6 +9,8 @@
  * inputs come from registers.  Returns how much of the run that was. */
 static FASTCONV_INLINE ptrdiff_t K(conv_permuted)(const REAL *const *a, const REAL *w, ptrdiff_t stride,
                                                   ptrdiff_t run_length, VEC (*sum)[CONV_MAX_COLUMNS], const int rows) {
+    static const int zeros[LANES] = {0};
+    const V(index) first = V(load_index)(zeros);
     ptrdiff_t l = 0;
     while (l + LANES <= run_length) {
         VEC held[CONV_PERMUTED];
@@ -16,7 +18,7 @@ static FASTCONV_INLINE ptrdiff_t K(conv_permuted)(const REAL *const *a, const RE
         for (int m = 0; m < CONV_PERMUTED; m++) held[m] = V(keep)(V(load)(a[m] + l));
         FASTCONV_ROLLED
         for (int i = 0; i < LANES; i++, l++, w += stride) {
-            const V(index) index = V(group_index)(LANES, i);
+            const V(index) index = V(add_index)(first, i);
             const VEC b = V(load)(w);
             FASTCONV_UNROLL
             for (int m = 0; m < rows; m++)

@@ -91,22 +91,16 @@ static FASTCONV_INLINE void K(rows_column)(const fastconv_depthwise_args *args, 
 static FASTCONV_INLINE void K(rows_columns)(const fastconv_depthwise_args *args, const int stride) {
     enum { wide = DEPTHWISE_COLUMN, half = DEPTHWISE_COLUMN / 2 + 1 };
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
-    const int halves = half < wide;
     ptrdiff_t left = 0, right = pixels;
     while (left < pixels && left * stride + 1 < args->first_column) left++;
     while (right > left && (right - 1) * stride + 2 > args->end_column) right--;
     for (ptrdiff_t p = 0, tile; p < pixels; p += tile) {
-        const ptrdiff_t rest = p < left ? 0 : right - p;
-        tile = 1;
-        if (right - left >= wide && (halves ? rest > half && rest != 2 * half : rest > 0))
-            tile = wide;
-        else if (halves && right - left >= half && rest > 1)
-            tile = half;
-        if (tile > rest && tile > 1) p = right - tile;
+        tile = K(tile_pixels)(p < left ? 0 : right - p, right - left, wide, half);
+        if (tile > 1 && p > right - tile) p = right - tile;
         for (ptrdiff_t c = 0; c >= 0; c = K(next_vector)(c, args->first_vector, channels)) {
             if (wide > 1 && tile == wide)
                 K(rows_column)(args, p, c, wide, stride);
-            else if (halves && tile == half)
+            else if (half < wide && tile == half)
                 K(rows_column)(args, p, c, half, stride);
             else
                 K(rows_column)(args, p, c, 1, stride);
@@ -124,10 +118,10 @@ ROWS(s1, 1)
 ROWS(s2, 2)
 #undef ROWS
 
-/* Whether they apply. */
+/* Whether 3x3 taps go down columns of tiles, each channel's own or those of groups (depthwise_shared_tmpl.h). */
 static FASTCONV_INLINE int K(rows_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
-    if (args->tap_rows != 3 || args->tap_columns != 3 || args->group > 1) return 0;
+    if (args->tap_rows != 3 || args->tap_columns != 3) return 0;
     if (args->rows < 1 || args->channels < LANES || args->accumulate) return 0;
     return (args->row_step == down && args->column_step == across)
            || (args->row_step == 2 * down && args->column_step == 2 * across);
@@ -137,11 +131,16 @@ static FASTCONV_INLINE int K(rows_apply)(const fastconv_depthwise_args *args) {
 static void K(depthwise_rows)(const fastconv_depthwise_args *given) {
     fastconv_depthwise_args own = *given, *const args = &own;
     const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
+    args->row_step /= down;
+    args->column_step /= across;
     args->in_row *= down;
     args->in_column *= across;
     args->first_row = args->first_row > 0 ? (args->first_row - 1) / down + 1 : 0;
     args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
     args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
     args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
-    (args->row_step > down ? K(rows_s2) : K(rows_s1))(args);
+    if (args->group > 1)
+        (args->row_step > 1 ? K(shared_3s2_groups) : K(shared_3s1_groups))(args);
+    else
+        (args->row_step > 1 ? K(rows_s2) : K(rows_s1))(args);
 }

@@ -1,4 +1,5 @@
-/* Part of depthwise: few input channels, which all lanes of a vector read, down a column of tiles.
+/* Part of depthwise: few input channels, which all lanes of a vector read, or those of a group in it, down a column of
+ * tiles.
  *
  * As in depthwise_rows_tmpl.h, a few pixels of one vector of output channels go down the rows of the input, and the sums
  * of every row of output that the current one belongs to stay in registers: they move up by one when a row of output is
@@ -12,6 +13,11 @@
 #define SHARED_PIXELS(live) \
     (SHARED_SUMS / (live) < 1 ? 1 : SHARED_SUMS / (live) < DEPTHWISE_COLUMN ? SHARED_SUMS / (live) : DEPTHWISE_COLUMN)
 enum { K(shared_rows) = 7 };
+
+/* An input channel is for all lanes; or for one half, and of another pixel for the other; or of each group for its own. */
+#define ALL 0
+#define HALVES 1
+#define GROUPS 2
 
 /* One row of input: to the first `live` rows of sums it is the row of taps at `w`, and those `up` before each other. */
 static FASTCONV_INLINE void K(shared_add)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
@@ -41,11 +47,13 @@ static FASTCONV_INLINE void K(shared_add)(const fastconv_depthwise_args *args, c
 static FASTCONV_INLINE void K(shared_add_three)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
                                                 ptrdiff_t up, ptrdiff_t begin, ptrdiff_t end,
                                                 VEC (*sum)[DEPTHWISE_COLUMN], const int live, const int pixels,
-                                                const int across, const int pairs) {
+                                                const int across, const int readers, V(index) first) {
     const ptrdiff_t tap = args->group * args->weights_stride, second = args->second;
     const int columns = (pixels - 1) * across + 3;
-    for (ptrdiff_t i = 0; i < args->group; i++, in++, w += args->weights_stride) {
-        const REAL *x = in;
+    for (ptrdiff_t i = 0, held = 0; i < args->group; i++, held++, w += args->weights_stride) {
+        if (readers == GROUPS && held == args->group_outputs) held = 0, in += LANES;
+        const V(index) index = V(add_index)(first, (int)held);
+        const REAL *x = readers == GROUPS ? in : in + i;
         VEC b[K(shared_rows)][3];
         FASTCONV_UNROLL
         for (int q = 0; q < live; q++) {
@@ -56,7 +64,9 @@ static FASTCONV_INLINE void K(shared_add_three)(const fastconv_depthwise_args *a
         for (int j = 0; j < columns; j++, x += args->in_column) {
             if ((pixels == 1 || j == 0) && begin > j) continue;
             if ((pixels == 1 || j == columns - 1) && end <= j) continue;
-            const VEC a = V(keep)(pairs ? V(set2)(*x, x[second]) : V(set1)(*x));
+            const VEC a = V(keep)(readers == GROUPS   ? V(permute)(V(load)(x), index)
+                                  : readers == HALVES ? V(set2)(*x, x[second])
+                                                      : V(set1)(*x));
             FASTCONV_UNROLL
             for (int t = 0; t < 3; t++) {
                 const int m = (j - t) / across;
@@ -72,12 +82,13 @@ static FASTCONV_INLINE void K(shared_add_three)(const fastconv_depthwise_args *a
  * with the others, and go nowhere.  Three taps across have pixels `across` columns apart, others 0 here. */
 static FASTCONV_INLINE void K(shared_column)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t c, int lanes,
                                              const int taps, const int stride, const int across, const int pixels,
-                                             const int pairs) {
+                                             const int readers, V(index) first_input) {
     enum { most = K(shared_rows) };
     const int live = (taps + stride - 1) / stride;
     const ptrdiff_t column = p * args->column_step, row_taps = args->tap_columns * args->group * args->weights_stride;
     const ptrdiff_t begin = args->first_column - column, end = args->end_column - column;
-    const REAL *in = (const REAL *)args->in + column * args->in_column + c / args->shared * args->group;
+    const ptrdiff_t from = readers == GROUPS ? K(inputs_at)(args->group, args->group_outputs, c) : c / args->shared * args->group;
+    const REAL *in = (const REAL *)args->in + column * args->in_column + from;
     const REAL *weights = (const REAL *)args->weights + c;
     const VEC start = args->bias ? K(load_up_to)((const REAL *)args->bias + c, lanes) : V(zero)();
     REAL *out = (REAL *)args->out + p * args->out_column + c;
@@ -95,7 +106,8 @@ static FASTCONV_INLINE void K(shared_column)(const fastconv_depthwise_args *args
             const REAL *x = in + row * args->in_row, *w = weights + r * row_taps;
             if (row < 0 || row < args->first_row || row >= args->end_row) continue;
             if (across)
-                K(shared_add_three)(args, x, w, stride * row_taps, begin, end, sum, r / stride + 1, pixels, across, pairs);
+                K(shared_add_three)(args, x, w, stride * row_taps, begin, end, sum, r / stride + 1, pixels, across,
+                                    readers, first_input);
             else
                 K(shared_add)(args, x, w, stride * row_taps, sum, r / stride + 1, pixels);
         }
@@ -109,42 +121,56 @@ static FASTCONV_INLINE void K(shared_column)(const fastconv_depthwise_args *args
     }
 }
 
+/* Pixels of the next tile: as many as it may have, about half where few of the `rest` are left, or one. */
+static FASTCONV_INLINE int K(tile_pixels)(ptrdiff_t rest, ptrdiff_t inside, const int wide, const int half) {
+    if (inside >= wide && (half < wide ? rest > half && rest != 2 * half : rest > 0)) return wide;
+    return half < wide && inside >= half && rest > 1 ? half : 1;
+}
+
 /* The tiles of all rows, of each all vectors of channels.  A tile between others may compute some pixels of the one
  * before again. */
 static FASTCONV_INLINE void K(shared_columns)(const fastconv_depthwise_args *given, const int taps, const int stride,
-                                              const int across, const int pairs) {
+                                              const int across, const int readers) {
     const fastconv_depthwise_args own = *given, *const args = &own;     /* stores cannot change what is local */
-    const int wide = SHARED_PIXELS((taps + stride - 1) / stride);
+    const int wide = SHARED_PIXELS((taps + stride - 1) / stride), half = readers == GROUPS ? wide / 2 + 1 : wide;
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
+    const V(index) first_input = K(first_inputs)(args->group, readers == GROUPS ? args->group_outputs : LANES);
     ptrdiff_t left = 0, right = pixels;
     while (across && left < pixels && left * across + 1 < args->first_column) left++;
     while (across && right > left && (right - 1) * across + 2 > args->end_column) right--;
     for (ptrdiff_t p = 0, tile; p < pixels; p += tile) {
-        tile = p >= left && p < right && right - left >= wide ? wide : 1;
-        if (tile > 1 && p > right - wide) p = right - wide;
+        tile = K(tile_pixels)(p < left ? 0 : right - p, right - left, wide, half);
+        if (tile > 1 && p > right - tile) p = right - tile;
         for (ptrdiff_t c = 0; c >= 0; c = channels > LANES ? K(next_vector)(c, 0, channels) : -1) {
             const int lanes = channels < LANES ? (int)channels : LANES;
             if (wide > 1 && tile == wide)
-                K(shared_column)(args, p, c, lanes, taps, stride, across, wide, pairs);
+                K(shared_column)(args, p, c, lanes, taps, stride, across, wide, readers, first_input);
+            else if (half < wide && tile == half)
+                K(shared_column)(args, p, c, lanes, taps, stride, across, half, readers, first_input);
             else
-                K(shared_column)(args, p, c, lanes, taps, stride, across, 1, pairs);
+                K(shared_column)(args, p, c, lanes, taps, stride, across, 1, readers, first_input);
         }
     }
 }
 
 /* A function of its own for so many rows of taps, each with registers for its tiles. */
-#define SHARED(name, taps, stride, across, pairs)                                          \
+#define SHARED(name, taps, stride, across, readers)                                        \
     static FASTCONV_NOINLINE void K(shared_##name)(const fastconv_depthwise_args *args) { \
-        K(shared_columns)(args, taps, stride, across, pairs);                              \
+        K(shared_columns)(args, taps, stride, across, readers);                            \
     }
-SHARED(3s1, 3, 1, 1, 0)
-SHARED(3s2, 3, 2, 2, 0)
-SHARED(3_pairs, 3, 1, 2, 1)
-SHARED(2, 2, 1, 0, 1)
-SHARED(4, 4, 1, 0, 1)
-SHARED(5, 5, 1, 0, 1)
-SHARED(7, 7, 1, 0, 1)
+SHARED(3s1, 3, 1, 1, ALL)
+SHARED(3s2, 3, 2, 2, ALL)
+SHARED(3_halves, 3, 1, 2, HALVES)
+SHARED(3s1_groups, 3, 1, 1, GROUPS)
+SHARED(3s2_groups, 3, 2, 2, GROUPS)
+SHARED(2, 2, 1, 0, HALVES)
+SHARED(4, 4, 1, 0, HALVES)
+SHARED(5, 5, 1, 0, HALVES)
+SHARED(7, 7, 1, 0, HALVES)
 #undef SHARED
+#undef ALL
+#undef HALVES
+#undef GROUPS
 
 static void K(depthwise_shared)(const fastconv_depthwise_args *args) {
     assert(args->row_dilation == 1 && (args->row_step == 1 || args->tap_rows == 3) && !args->accumulate);
@@ -156,6 +182,6 @@ static void K(depthwise_shared)(const fastconv_depthwise_args *args) {
     case 4: K(shared_4)(args); break;
     case 5: K(shared_5)(args); break;
     case 7: K(shared_7)(args); break;
-    default: (args->second ? K(shared_3_pairs) : args->row_step == 1 ? K(shared_3s1) : K(shared_3s2))(args);
+    default: (args->second ? K(shared_3_halves) : args->row_step == 1 ? K(shared_3s1) : K(shared_3s2))(args);
     }
 }

@@ -3,7 +3,7 @@
  * of many taps, from a copy: depthwise_dense_tmpl.h).
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
- * input channel of its group beside each output channel.  Inputs that are more than the outputs lie in further vectors.
+ * input channel of its group beside each output channel.
  * Where a few taps are neighbours, they are a window: each input vector is loaded once for every tap that reads it, whose
  * weights stay in registers.  Other taps load their own. */
 
@@ -15,8 +15,9 @@
 enum { K(depthwise_most_taps) = 5 };
 
 /* A vector of inputs, beside each output channel the one that `index` picks from its group. */
-static FASTCONV_INLINE VEC K(load_group)(const REAL *p, int lanes, V(index) index, const int grouped) {
-    const VEC x = K(load_up_to)(p, lanes);
+static FASTCONV_INLINE VEC K(load_inputs)(const fastconv_depthwise_args *args, const REAL *p, int lanes,
+                                          const int grouped, V(index) index) {
+    const VEC x = K(load_up_to)(p, grouped && args->group != args->group_outputs ? LANES : lanes);
     return grouped ? V(permute)(x, index) : x;
 }
 
@@ -39,7 +40,7 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
         FASTCONV_UNROLL
         for (int j = 0; j < (pixels - 1) * stride + taps; j++) {
             if (grouped != NO_PADDING && (j * dilation < first || j * dilation >= end)) continue;
-            const VEC x = V(keep)(K(load_group)(in + j * step, lanes, index, grouped));
+            const VEC x = V(keep)(K(load_inputs)(args, in + j * step, lanes, grouped, index));
             FASTCONV_UNROLL
             for (int t = 0; t < taps; t++) {
                 const int m = (j - t) / (stride ? stride : 1);
@@ -58,7 +59,7 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
         for (int m = 0; m < pixels; m++) {
             const ptrdiff_t at = m * args->column_step;
             if (grouped != NO_PADDING && (at < first || at >= end)) continue;
-            sum[m] = V(fma)(K(load_group)(in + at * args->in_column, lanes, index, grouped), b[0], sum[m]);
+            sum[m] = V(fma)(K(load_inputs)(args, in + at * args->in_column, lanes, grouped, index), b[0], sum[m]);
         }
     }
 }
@@ -67,11 +68,11 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
  * that the compiler keeps sums and window in registers; taps 0 stands for any number of them and any stride. */
 static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                               ptrdiff_t c, const int pixels, const int taps, const int stride,
-                                              const int lanes, const int grouped) {
+                                              const int lanes, const int grouped, V(index) first) {
     const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
     const int group = grouped ? (int)args->group : 1;
-    const ptrdiff_t outputs = grouped ? args->group_outputs : 1, vectors = grouped ? args->group_vectors : 1;
-    const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column + c * vectors;
+    const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column
+                     + (grouped ? K(inputs_at)(args->group, args->group_outputs, c) : c);
     REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
     VEC sum[DEPTHWISE_PIXELS];
 
@@ -87,11 +88,11 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
     for (ptrdiff_t r = 0; r < args->tap_rows; r++, in += down * args->in_row) {
         const REAL *w = (const REAL *)args->weights + r * args->tap_columns * group * args->weights_stride + c;
         if (row + r * down < args->first_row || row + r * down >= args->end_row) continue;
-        ptrdiff_t vector = 0, lane = 0;
-        for (int i = 0; i < group; i++, lane++, w += args->weights_stride) {
-            if (grouped && lane == outputs) lane = 0, vector += LANES;
-            K(depthwise_row)(args, in + vector, w, args->first_column - column, args->end_column - column, sum, pixels,
-                             taps, stride, lanes, grouped, V(group_index)((int)outputs, (int)lane));
+        const REAL *x = in;
+        for (int i = 0, held = 0; i < group; i++, held++, w += args->weights_stride) {
+            if (grouped && held == args->group_outputs) held = 0, x += LANES;
+            K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, taps,
+                             stride, lanes, grouped, V(add_index)(first, held));
         }
     }
     FASTCONV_UNROLL
@@ -102,7 +103,7 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
  * some pixels of the one before again, unless sums are added to what is there. */
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                                      ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
-                                                     const int lanes, const int grouped) {
+                                                     const int lanes, const int grouped, V(index) first) {
     enum { half = DEPTHWISE_PIXELS / 2, few = (half + 1) / 2 };
     const int most = grouped == ANY ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
     const ptrdiff_t pixels = args->pixels;
@@ -111,18 +112,18 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
         const int again = !args->accumulate;
         if (most > half && (rest >= most || (again && rest > half && pixels >= most))) {
             p = rest < most ? pixels - most : p;
-            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped);
+            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped, first);
             p += most;
         } else if (rest >= half || (again && rest > few && pixels >= half)) {
             p = rest < half ? pixels - half : p;
-            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, grouped);
+            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, grouped, first);
             p += half;
         } else if (rest >= few || (again && pixels >= few)) {
             p = rest < few ? pixels - few : p;
-            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, grouped);
+            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, grouped, first);
             p += few;
         } else {
-            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, grouped);
+            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, grouped, first);
         }
     }
     return p;
@@ -134,6 +135,7 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
                                                   const int stride, const int grouped, const int whole) {
     const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
+    const V(index) first = K(first_inputs)(args->group, args->group_outputs);
     ptrdiff_t next;
     for (ptrdiff_t p = 0; p < pixels; p = next) {
         const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
@@ -141,7 +143,7 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
         for (ptrdiff_t c = 0; c >= 0 && channels > 0;) {
             const int lanes = whole || channels - c >= LANES ? LANES : (int)(channels - c);
             for (ptrdiff_t y = 0; y < args->rows; y++)
-                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, grouped);
+                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, grouped, first);
             c = whole ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
         }
     }
@@ -153,8 +155,6 @@ typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
     static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped, whole); }
 WINDOW(5s2, 5, 2, ONE, 1)
 WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
-WINDOW(3s1_grouped, 3, 1, NO_PADDING, 1)
-WINDOW(3s2_grouped, 3, 2, NO_PADDING, 1)
 WINDOW(5s1_grouped, 5, 1, NO_PADDING, 1)
 WINDOW(part, 0, 0, ANY, 0)
 #undef WINDOW
@@ -172,8 +172,6 @@ static void K(depthwise_between)(const fastconv_depthwise_args *args, ptrdiff_t 
 }
 
 static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
-    static K(depthwise_fn) *const grouped[] = {K(depthwise_any_grouped), K(depthwise_3s1_grouped),
-                                               K(depthwise_3s2_grouped), K(depthwise_5s1_grouped)};
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
     const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
 
@@ -193,7 +191,7 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;
         const ptrdiff_t left = first < right ? first : right;
         K(depthwise_between)(args, 0, left, K(depthwise_part));
-        K(depthwise_between)(args, left, right, grouped[taps == 3 ? stride : taps == 5 && stride == 1 ? 3 : 0]);
+        K(depthwise_between)(args, left, right, taps == 5 && stride == 1 ? K(depthwise_5s1_grouped) : K(depthwise_any_grouped));
         K(depthwise_between)(args, right, pixels, K(depthwise_part));
     }
 }
@@ -204,9 +202,8 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
     const ptrdiff_t columns = args->column_dilation % args->column_step ? 1 : args->column_dilation / args->column_step;
     assert(args->rows >= 0 && args->pixels >= 0 && args->strip > 0 && args->channels >= 0);
     assert(args->row_dilation > 0 && args->column_dilation > 0 && args->row_step > 0 && args->column_step > 0);
-    assert(args->shared || (args->group_outputs <= LANES && LANES % args->group_outputs == 0 && args->channels % args->group_outputs == 0));
-    assert(args->shared || args->group == args->group_outputs || args->channels % LANES == 0);
-    assert(args->shared || args->group_vectors == (args->group + args->group_outputs - 1) / args->group_outputs);
+    assert(args->shared || (LANES % args->group_outputs == 0 && args->channels % args->group_outputs == 0));
+    assert(args->shared || args->group <= args->group_outputs || (args->group % args->group_outputs == 0 && args->channels % LANES == 0));
     assert(args->group >= 1 && (!args->stream || args->channels % LANES == 0));
     assert(args->first_vector >= 0 && args->first_vector < LANES && (args->shared ? !args->first_vector : args->first_vector % args->group_outputs == 0));
 

@@ -11,6 +11,8 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
     const REAL *const *in = (const REAL *const *)args->in, *const *dy = (const REAL *const *)args->dy;
     const ptrdiff_t at = args->in_offset + (joined ? 0 : row), dy_at = args->dy_offset;
     const int last = (int)args->columns - (columns - 1) * LANES;
+    static const int zeros[LANES] = {0};
+    const V(index) first = V(load_index)(zeros);
     VEC sum[GRAD_ROWS][GRAD_COLUMNS];
     ptrdiff_t from[GRAD_ROWS];
 
@@ -33,7 +35,7 @@ static FASTCONV_INLINE void K(grad_tile)(const fastconv_grad_args *args, ptrdiff
         const VEC held = permuted ? V(keep)(K(load_up_to)(a, rows < LANES ? rows : LANES)) : V(zero)();
         FASTCONV_UNROLL
         for (int m = 0; m < rows; m++) {
-            const VEC x = m < permuted ? V(permute)(held, V(group_index)(LANES, m)) : V(set1)(a[from[m]]);
+            const VEC x = m < permuted ? V(permute)(held, V(add_index)(first, m)) : V(set1)(a[from[m]]);
             FASTCONV_UNROLL
             for (int n = 0; n < columns; n++) sum[m][n] = V(fma)(x, b[n], sum[m][n]);
         }

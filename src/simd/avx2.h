@@ -58,9 +58,11 @@ static FASTCONV_INLINE f32_vec f32_load_end(const float *p, int n) {
 static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) { _mm256_maskstore_ps(p, f32_mask(n), a); }
 
 typedef __m256i f32_index;
-static FASTCONV_INLINE f32_index f32_group_index(int group, int i) {
-    const __m256i lane = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm256_add_epi32(_mm256_and_si256(lane, _mm256_set1_epi32(-group)), _mm256_set1_epi32(i));
+static FASTCONV_INLINE f32_index f32_load_index(const int *lanes) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)lanes);
+}
+static FASTCONV_INLINE f32_index f32_add_index(f32_index index, int i) {
+    return _mm256_add_epi32(index, _mm256_set1_epi32(i));
 }
 static FASTCONV_INLINE f32_vec f32_permute(f32_vec a, f32_index index) { return _mm256_permutevar8x32_ps(a, index); }
 
@@ -131,10 +133,13 @@ static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) { _mm256
 
 /* A double moves as the two halves of 32 bits that it is made of. */
 typedef __m256i f64_index;
-static FASTCONV_INLINE f64_index f64_group_index(int group, int i) {
-    const __m256i half = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-    const __m256i first = _mm256_and_si256(half, _mm256_set1_epi32(-2 * group));
-    return _mm256_add_epi32(_mm256_add_epi32(first, _mm256_set1_epi32(2 * i)), _mm256_and_si256(half, _mm256_set1_epi32(1)));
+static FASTCONV_INLINE f64_index f64_load_index(const int *lanes) {
+    const __m256i lane = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)(const void *)lanes));
+    const __m256i half = _mm256_add_epi64(lane, lane);
+    return _mm256_or_si256(half, _mm256_slli_epi64(_mm256_add_epi64(half, _mm256_set1_epi64x(1)), 32));
+}
+static FASTCONV_INLINE f64_index f64_add_index(f64_index index, int i) {
+    return _mm256_add_epi32(index, _mm256_set1_epi32(2 * i));
 }
 static FASTCONV_INLINE f64_vec f64_permute(f64_vec a, f64_index index) {
     return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(a), index));

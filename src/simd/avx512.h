@@ -62,9 +62,9 @@ static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
 }
 
 typedef __m512i f32_index;
-static FASTCONV_INLINE f32_index f32_group_index(int group, int i) {
-    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm512_add_epi32(_mm512_and_si512(lane, _mm512_set1_epi32(-group)), _mm512_set1_epi32(i));
+static FASTCONV_INLINE f32_index f32_load_index(const int *lanes) { return _mm512_loadu_si512(lanes); }
+static FASTCONV_INLINE f32_index f32_add_index(f32_index index, int i) {
+    return _mm512_add_epi32(index, _mm512_set1_epi32(i));
 }
 static FASTCONV_INLINE f32_vec f32_permute(f32_vec a, f32_index index) { return _mm512_permutexvar_ps(index, a); }
 
@@ -147,9 +147,11 @@ static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1u), a);
 }
 typedef __m512i f64_index;
-static FASTCONV_INLINE f64_index f64_group_index(int group, int i) {
-    const __m512i lane = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
-    return _mm512_add_epi64(_mm512_and_si512(lane, _mm512_set1_epi64(-group)), _mm512_set1_epi64(i));
+static FASTCONV_INLINE f64_index f64_load_index(const int *lanes) {
+    return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)lanes));
+}
+static FASTCONV_INLINE f64_index f64_add_index(f64_index index, int i) {
+    return _mm512_add_epi64(index, _mm512_set1_epi64(i));
 }
 static FASTCONV_INLINE f64_vec f64_permute(f64_vec a, f64_index index) { return _mm512_permutexvar_pd(index, a); }
 static FASTCONV_INLINE void f64_transpose(f64_vec r[8]) {

@@ -61,10 +61,13 @@ static FASTCONV_INLINE void f32_store_part(float *p, f32_vec a, int n) {
     for (int i = 0; i < n; i++) p[i] = lane[i];
 }
 typedef uint8x16_t f32_index;
-static FASTCONV_INLINE f32_index f32_group_index(int group, int i) {
+static FASTCONV_INLINE f32_index f32_load_index(const int *lanes) {
     uint8_t byte[16];
-    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(((b / 4 & -group) + i) * 4 + b % 4);
+    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(lanes[b / 4] * 4 + b % 4);
     return vld1q_u8(byte);
+}
+static FASTCONV_INLINE f32_index f32_add_index(f32_index index, int i) {
+    return vaddq_u8(index, vdupq_n_u8((uint8_t)(4 * i)));
 }
 static FASTCONV_INLINE f32_vec f32_permute(f32_vec a, f32_index index) {
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(a), index));
@@ -120,10 +123,13 @@ static FASTCONV_INLINE void f64_store_part(double *p, f64_vec a, int n) {
         *p = vgetq_lane_f64(a, 0);
 }
 typedef uint8x16_t f64_index;
-static FASTCONV_INLINE f64_index f64_group_index(int group, int i) {
+static FASTCONV_INLINE f64_index f64_load_index(const int *lanes) {
     uint8_t byte[16];
-    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(((b / 8 & -group) + i) * 8 + b % 8);
+    for (int b = 0; b < 16; b++) byte[b] = (uint8_t)(lanes[b / 8] * 8 + b % 8);
     return vld1q_u8(byte);
+}
+static FASTCONV_INLINE f64_index f64_add_index(f64_index index, int i) {
+    return vaddq_u8(index, vdupq_n_u8((uint8_t)(8 * i)));
 }
 static FASTCONV_INLINE f64_vec f64_permute(f64_vec a, f64_index index) {
     return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(a), index));

@@ -81,9 +81,14 @@ typedef struct {
     int lane[SIMD_LANES];
 } SIMD(index);
 
-static FASTCONV_INLINE SIMD(index) SIMD(group_index)(int group, int i) {
+static FASTCONV_INLINE SIMD(index) SIMD(load_index)(const int *lanes) {
     SIMD(index) index;
-    for (int n = 0; n < SIMD_LANES; n++) index.lane[n] = (n & -group) + i;
+    for (int n = 0; n < SIMD_LANES; n++) index.lane[n] = lanes[n];
+    return index;
+}
+
+static FASTCONV_INLINE SIMD(index) SIMD(add_index)(SIMD(index) index, int i) {
+    for (int n = 0; n < SIMD_LANES; n++) index.lane[n] += i;
     return index;
 }
 
