@@ -7,7 +7,7 @@ A depthwise pass has rows of pixels instead, and strips of them that stay in a c
 from libc.string cimport memset
 
 from fastconv._kernels cimport caches, fastconv_gather_args
-from fastconv.axes cimport Axis, ceil_div, same_taps
+from fastconv.axes cimport Axis, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down

@@ -26,7 +26,7 @@ cdef inline bint goes_down(const Plan *plan) noexcept nogil:
 
 
 cdef inline Py_ssize_t alternating_taps(const Plan *plan, Py_ssize_t *above, Py_ssize_t *left) noexcept nogil:
-    """Taps, along both axes, of the phase that has fewer, if a dL/dx has a kernel for all of its phases at once; else 0.
+    """Taps along both axes of the phase that has fewer, if a dL/dx has a kernel for all of its phases at once, else 0.
 
     It is the one `above` rows and `left` columns further on than the first.
     """

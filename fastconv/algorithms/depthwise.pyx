@@ -28,7 +28,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
     restore_mode)
-from fastconv.axes cimport Axis, aligned, ceil_div, find_taps
+from fastconv.axes cimport Axis, aligned, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)

@@ -1,5 +1,6 @@
 /* The kernels compiled for neon; setup.py adds the flags this file alone may have. */
 #include <assert.h>
+#include <string.h>
 
 #include "kernel_table.h"
 #include "simd/neon.h"

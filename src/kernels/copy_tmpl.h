@@ -177,6 +177,18 @@ static FASTCONV_NOINLINE void K(gather_line)(REAL *FASTCONV_RESTRICT to, const R
 /* From so many channels on moving squares is faster than moving elements. */
 #define SQUARE (LANES / 4 + 1)
 
+/* Pixels of fewer channels than lanes: a constant number of them, or by masked copies, which take longer. */
+static FASTCONV_INLINE void K(gather_narrow)(const fastconv_gather_args *args, const REAL *x, REAL *scratch, const int known) {
+    const ptrdiff_t step = args->pixel_step, stride = args->column_stride;
+    const int inner = (int)args->inner;
+    for (ptrdiff_t p = 0; p < args->pixels; p++, x += stride, scratch += step) {
+        if (known)
+            memcpy(scratch, x, (size_t)known * sizeof(REAL));
+        else
+            V(store_part)(scratch, V(load_part)(x, inner), inner);
+    }
+}
+
 /* The pixels of one plane. */
 static void K(gather_plane)(const fastconv_gather_args *args, const REAL *x, REAL *scratch) {
     const ptrdiff_t step = args->pixel_step, stride = args->column_stride, inner = args->inner, pixels = args->pixels;
@@ -192,9 +204,13 @@ static void K(gather_plane)(const fastconv_gather_args *args, const REAL *x, REA
         K(gather_strided)(args, x, scratch);
     else if (inner == step && stride == step)
         K(copy)(scratch, x, pixels * step);
-    else if (inner < LANES)                                     /* one masked copy each */
-        for (ptrdiff_t p = 0; p < pixels; p++)
-            V(store_part)(scratch + p * step, V(load_part)(x + p * stride, (int)inner), (int)inner);
+    else if (inner < LANES)
+        switch (inner) {
+        case 2: K(gather_narrow)(args, x, scratch, 2); break;
+        case 4: K(gather_narrow)(args, x, scratch, 4); break;
+        case 8: K(gather_narrow)(args, x, scratch, 8); break;
+        default: K(gather_narrow)(args, x, scratch, 0);
+        }
     else
         for (ptrdiff_t p = 0; p < pixels; p++) K(copy)(scratch + p * step, x + p * stride, inner);
 }
