@@ -10,6 +10,7 @@ cdef enum:
     # Pixels across for which tiles are wide enough; vectors of products a tap that a tile's pixels cost more than.
     MANY_COLUMNS = 16
     FEW_INPUTS = 4
+    MANY_TAPS = 9
     # Vectors of a run from which on adding up the lanes of a few filters costs less than broadcasting; and vectors of
     # products that it takes as long as.
     FEW_LANES = 8
@@ -68,8 +69,10 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
     if not 1 < outputs < lanes or outputs & (outputs - 1):
         return False
-    # Laying out more inputs, a few at a time, takes longer than it saves, unless all phases of dL/dx share them.
-    if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1:
+    # Laying out more inputs, a few at a time, takes longer than it saves, unless many taps or all phases of dL/dx share
+    # them.
+    if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1 and (
+            plan.columns.in_step > 1 or plan.rows.taps * plan.columns.taps < MANY_TAPS):
         return False
     return 1 < inputs <= outputs or (
         inputs <= 2 * lanes and inputs % outputs == 0 and plan.groups * outputs % lanes == 0)

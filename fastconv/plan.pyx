@@ -370,9 +370,9 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
-        if plan.planes > 1:     # rows that the next block gathers again should be few
+        if plan.planes > 1 or (plan.group > 1 and goes_down(plan)):     # rows that blocks share should be few
             scratch = max(scratch, <Py_ssize_t> min(
-                <double> MOST_SCRATCH, 4.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
+                <double> MOST_SCRATCH, 8.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
         if goes_down(plan) and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
         elif goes_down(plan):
