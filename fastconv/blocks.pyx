@@ -382,5 +382,7 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
         if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
             row = plan.columns.extent * plan.out_total * plan.itemsize
             plan.strip_rows = min(max(caches().l2 // 2 // row, 4 * plan.rows.taps), plan.rows.block)
+        elif plan.group > 1:    # rows before the first of a strip are multiplied, and go nowhere
+            plan.strip_rows = plan.rows.block
         elif plan.out_total * plan.itemsize % SAME_SETS == 0:
             plan.strip_rows = 3

@@ -81,12 +81,11 @@ def depthwise(
         for count, step, reach, dilation in zip((rows, pixels), steps, taps, dilations, strict=True)
     )
     width += pairs and width > 0  # the second half of a vector reads a column further on
-    padded = group == 1 or shared or taps == (3, 3)
     inputs = channels // (shared or outputs) * group
     x, fields = place_inside(
         call,
         (height, width, inputs),
-        edges if padded and not pairs else (0, 0, 0, 0),
+        (0, 0, 0, 0) if pairs else edges,
         0 if shared else slack(group, outputs, lanes),
     )
     w = call.values(*taps, group, channels)

@@ -81,6 +81,16 @@ def test_the_kernel_is_named(conv, kernel):
     assert kernel in explain(conv, dtype=np.float32).blocking["kernel"]
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("which", PASSES[:2])
+def test_groups_in_a_vector_are_not_copied(which, stride):
+    blocking = explain(
+        Conv((1, 30, 30, 32), (3, 3, 2, 32), padding=1, stride=stride, groups=16), which
+    ).blocking
+    assert blocking["kernel"] == "groups of 2 channels in a vector"
+    assert blocking["input"] == "read in place"
+
+
 def test_a_vector_of_filters_over_a_channel_goes_down_columns():
     convs = [Conv((1, 30, 30, 4), (3, 3, 1, 4 * lanes), groups=4) for lanes in (4, 8, 16)]
     kernels = {explain(conv, dtype=np.float32).blocking["kernel"] for conv in convs}

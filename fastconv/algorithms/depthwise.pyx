@@ -409,8 +409,8 @@ cdef void run_depthwise(
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
     job.rows = plan.strip_rows
-    if goes_down(plan) and not (plan.gathered or plan.streamed or plan.shared) and job.shift == 0 and (
-            plan.out_total % plan.kernels.lanes or <size_t> x.data % 64):
+    if goes_down(plan) and inputs_of(plan) == 1 and not (plan.gathered or plan.streamed or plan.shared) and (
+            job.shift == 0 and (plan.out_total % plan.kernels.lanes or <size_t> x.data % 64)):
         job.rows = min(job.rows, UNALIGNED_ROWS // plan.rows.in_step)
     job.rotated = pack_weights(&job, w, 0, job.packed)
     job.rotated_bias = NULL
