@@ -70,7 +70,7 @@ cdef extern from "kernel_table.h" nogil:
         int stream
 
     ctypedef struct fastconv_depthwise_grad_args:
-        Py_ssize_t rows, pixels, channels, shift
+        Py_ssize_t rows, pixels, channels, group, shift
         const void *in_ "in"
         const void *dy
         Py_ssize_t in_row, dy_row

@@ -69,6 +69,9 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
     if not 1 < outputs < lanes or outputs & (outputs - 1):
         return False
+    if plan.op == WEIGHT_GRAD:      # goes through all pixels for each input; longer runs fill vectors as well
+        return inputs == outputs <= FEW_FILTERS and plan.groups * outputs % lanes == 0 and (
+            plan.rows.taps == plan.columns.taps == 3 and plan.columns.in_step == plan.geometry.dilation_width)
     # Laying out more inputs, a few at a time, takes longer than it saves, unless many taps or all phases of dL/dx share
     # them.
     if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1 and (

@@ -55,12 +55,11 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     cdef bint single
     plan.images = g.batch
     plan.groups = g.groups
-    # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding is
-    # multiplied there, which dL/dx may only do if zero times every weight is zero.  (In dL/dW the sums of all
-    # channels of a group do not fit the registers, and vectors along the runs of one group are faster.)
+    # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding may be
+    # multiplied there, which dL/dx may only do if zero times every weight is zero.
     plan.group, plan.group_outputs = (multiplier, inner) if plan.op == INPUT_GRAD else (inner, multiplier)
     plan.tiled = tiled
-    if tiled or plan.op == WEIGHT_GRAD or g.groups == 1 or not fits_vectors(plan) or (
+    if tiled or g.groups == 1 or not fits_vectors(plan) or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights)):
         plan.group = plan.group_outputs = 1
     single = inner == 1 and not tiled and stays_single(plan, multiplier)
@@ -207,7 +206,7 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
         # In groups, only kernels of 3x3 taps have tiles for the edges.
-        edges = goes_down(plan) or alternating_taps(plan, &above, &left) > 0
+        edges = plan.op == WEIGHT_GRAD or goes_down(plan) or alternating_taps(plan, &above, &left) > 0
         plan.clipped = padded and (edges if plan.group > 1 else plan.shared == 0 or leaves_edges_out(plan))
         if plan.op == FORWARD:
             plan.clipped = plan.clipped and all_finite(plan, weights)

@@ -104,17 +104,18 @@ typedef struct {
     int stream;                       /* write past the caches, whole vectors that are aligned */
 } fastconv_depthwise_phases_args;
 
-/* grad[r * grad_columns + t][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of
- *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c] * dy[q * dy_row + p * dy_stride + c] */
+/* grad[(r * grad_columns + t) * group + i][c] = (accumulate ? what was there : 0) + sum over q < rows, p < pixels of
+ *     in[q * in_row + p * in_stride + row_offset[r] + t * tap_step + c - c % group + i] * dy[q * dy_row + p * dy_stride + c],
+ *     i < group */
 typedef struct {
-    ptrdiff_t rows, pixels, channels;
+    ptrdiff_t rows, pixels, channels, group;
     ptrdiff_t shift;                  /* channel that the first vector starts with, or 0: see src/README.md */
     const void *in, *dy;
     ptrdiff_t in_row, dy_row;         /* elements from a row of pixels to the next */
     ptrdiff_t in_stride, dy_stride;   /* elements from a pixel to the next */
     ptrdiff_t tap_rows, tap_columns, tap_step;
     const ptrdiff_t *row_offset;      /* [tap_rows] */
-    void *grad;                       /* [tap_rows * grad_columns] rows, grad_stride apart */
+    void *grad;                       /* [tap_rows * grad_columns * group] rows, grad_stride apart */
     ptrdiff_t grad_stride, grad_columns;
     int accumulate;
 } fastconv_depthwise_grad_args;

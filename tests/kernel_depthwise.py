@@ -326,17 +326,19 @@ def depthwise_phases_cases(table):
 
 
 def depthwise_grad(
-    call, pixels, channels, taps, stride, dilation, accumulate, skipped, height, shift=0
-):
+    call, pixels, channels, taps, stride, dilation, accumulate, skipped, height, shift=0, group=1
+):  # fmt: skip
     rows, columns = taps
+    channels = -(-channels // group) * group
     # The rows of pixels lie one after the other.
     x, fields = place_taps(call, height * pixels, channels, taps, stride, dilation)
     fields |= {"rows": height, "pixels": pixels, "in_row": pixels * fields["in_stride"]}
     dy = call.values(height * pixels, channels)
     filled = columns + skipped
-    before = call.values(rows * filled, channels)
-    want = wide(before).reshape(rows, filled, channels)
-    total = np.einsum("rtpc,pc->rtc", wide(x), wide(dy))
+    before = call.values(rows * filled * group, channels)
+    want = wide(before).reshape(rows, filled, group, channels)
+    read = by_group(x, group, group, call.table["lanes"])
+    total = np.einsum("rtpic,pc->rtic", wide(read), wide(dy))
     want[:, :columns] = total + (want[:, :columns] if accumulate else 0)
     if not accumulate:
         before.reshape(want.shape)[:, :columns] = np.nan
@@ -352,6 +354,7 @@ def depthwise_grad(
         grad=out.address,
         grad_stride=out.stride,
         grad_columns=filled,
+        group=group,
         shift=shift if fields["in_stride"] == dy.stride == channels else 0,
         accumulate=accumulate,
     )
@@ -374,10 +377,12 @@ def depthwise_grad_sizes(table):
 
 
 def depthwise_grad_cases(table):
+    groups = itertools.cycle([1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= table["lanes"]), 1])
     accumulate = itertools.cycle((False, True, True, False, True))
     skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
     for sizes in depthwise_grad_sizes(table):
-        yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height))
+        yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height),
+                   group=next(groups))  # fmt: skip
     if table["lanes"] * np.dtype(table["dtype"]).itemsize == 64:
         window = case(stride=1, dilation=1, accumulate=True, skipped=0)
         shifts = (1, 3, table["lanes"] - 1)

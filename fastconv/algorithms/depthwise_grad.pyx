@@ -1,4 +1,4 @@
-"""dL/dW of depthwise layers: a block's share of the sums, every channel for itself.
+"""dL/dW of depthwise layers, or of small groups: a block's share of the sums, every channel or group for itself.
 
 Rows and columns that read through the same taps are an area, so that what falls on padding is left out; a sum takes as
 many of its rows as Plan.strip_chain says, from zero.  Where a pixel is less than a vector, a vector takes several, and
@@ -81,7 +81,9 @@ cdef void run_depthwise_area(
     cdef Py_ssize_t shift = -(<Py_ssize_t> args.in_ // size) & (lanes - 1)
     open_area(plan, dy, block, area, image, dy.channel_stride == 1, work.slice, &args)
     args.channels = plan.out_total
-    if lanes * size == 64 and plan.out_total % lanes == 0 and args.tap_columns == 3 and (
+    if plan.group > 1:
+        shift = 0
+    elif lanes * size == 64 and plan.out_total % lanes == 0 and args.tap_columns == 3 and (
             args.in_stride == args.tap_step == args.dy_stride == plan.out_total):
         args.shift = shift
     # One vector more a pixel is worth it where there are many, all of them as far from the line.
@@ -113,6 +115,7 @@ cdef void run_depthwise_block(
     for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
     args.grad_stride, args.grad_columns, args.accumulate, args.shift = grad_stride, columns.taps, True, 0
+    args.group = plan.group
     for image in range(block.images):
         row = 0
         while row < block.rows:
@@ -128,7 +131,7 @@ cdef void run_depthwise_block(
                                                 &first_column, &end_column)
                 args.tap_rows, args.tap_columns = end_row - first_row, end_column - first_column
                 args.row_offset = work.offsets + first_row
-                args.grad = grad + size * grad_stride * (first_row * columns.taps + first_column)
+                args.grad = grad + size * grad_stride * plan.group * (first_row * columns.taps + first_column)
                 area.row = row
                 while area.row < next_row:      # as many rows as one sum may take
                     area.end_row = min(next_row, area.row + max(

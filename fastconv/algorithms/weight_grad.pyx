@@ -235,7 +235,7 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     cdef Py_ssize_t share = task % plan.shares, piece = task // plan.shares
     cdef Py_ssize_t first = plan.units * share // plan.shares, end = plan.units * (share + 1) // plan.shares
     cdef Py_ssize_t start = plan.blocks * piece // plan.pieces, stop = plan.blocks * (piece + 1) // plan.pieces
-    cdef Py_ssize_t index, pixels, width = plan.out_total, unit = first, step = units_at_once(plan, end - first)
+    cdef Py_ssize_t index, pixels, row, width = plan.out_total, unit = first, step = units_at_once(plan, end - first)
     cdef char *sums = piece_of(job, piece)
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
@@ -247,8 +247,8 @@ cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept 
     open_phase(plan, 0, 0, &phase)
     area.row = area.column = 0
     if plan.depthwise:
-        memset(piece_of(job, piece) + first * plan.columns.taps * plan.out_total * plan.itemsize, 0,
-               (end - first) * plan.columns.taps * plan.out_total * plan.itemsize)
+        row = plan.columns.taps * plan.group * plan.out_total * plan.itemsize
+        memset(piece_of(job, piece) + first * row, 0, (end - first) * row)
         if plan.repeat > 1:
             sums, width = work.slice, plan.panel
             memset(sums, 0, sums_bytes(plan))
