@@ -81,14 +81,15 @@ def test_the_kernel_is_named(conv, kernel):
     assert kernel in explain(conv, dtype=np.float32).blocking["kernel"]
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("which", PASSES[:2])
+@pytest.mark.parametrize(
+    ("which", "stride"), [*itertools.product(PASSES[:2], (1, 2)), ("weight_grad", 1)]
+)
 def test_groups_in_a_vector_are_not_copied(which, stride):
-    blocking = explain(
-        Conv((1, 30, 30, 32), (3, 3, 2, 32), padding=1, stride=stride, groups=16), which
-    ).blocking
+    conv = Conv((1, 30, 30, 32), (3, 3, 2, 32), padding=1, stride=stride, groups=16)
+    blocking = explain(conv, which, dtype=np.float32).blocking
     assert blocking["kernel"] == "groups of 2 channels in a vector"
-    assert blocking["input"] == "read in place"
+    if which != "weight_grad":  # which may copy x to where it is aligned
+        assert blocking["input"] == "read in place"
 
 
 def test_a_vector_of_filters_over_a_channel_goes_down_columns():
