@@ -3,7 +3,7 @@
  *
  * As in depthwise_rows_tmpl.h, a few pixels of one vector of output channels go down the rows of the input, and the sums
  * of every row of output that the current one belongs to stay in registers: they move up by one when a row of output is
- * complete.  Each input is broadcast once for all of those rows, and each weight loaded once for all pixels of the tile.
+ * complete.  Each input is broadcast, or permuted, once for all of those rows, and each weight loaded once for all pixels of the tile.
  * The halves of a vector may be two pixels, of which the second one reads `second` elements further on.
  *
  * Three taps across are unrolled, and inputs loaded once for all of them; a column of padding on either side is left
