@@ -63,10 +63,10 @@ COLD_MODULES = {
         "arrays",
         "call_cost",
         "capi",
-        "explanation",
         "functional",
         "geometry",
         "packing",
+        "plan_facts",
         "threads",
         "tiles",
     )
@@ -74,8 +74,7 @@ COLD_MODULES = {
 # Modules whose functions users see.  Those are objects of Cython's own, with signatures to look at,
 # for 5 KB of a wheel each; other modules have plain ones, as Python's own C modules do.
 PUBLIC_MODULES = {
-    f"fastconv.{name}"
-    for name in ("engine", "explanation", "functional", "geometry", "packing", "threads")
+    f"fastconv.{name}" for name in ("engine", "functional", "geometry", "packing", "threads")
 }
 # GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way
 # into it, nor calls of memset; and what is alike stays in the order in which it was written, so

@@ -9,6 +9,7 @@ cdef class View:
     cdef int axes
 
 cdef int open_arrays(tuple names, tuple arrays, list views) except -1
+cdef int dtype_code(object dtype) except -1
 cdef object dtype_of(int dtype)
 cdef object make_output(tuple shape, int dtype, const char *x, bint alike)
 cdef int check_output(object out, tuple shape, int dtype, tuple inputs) except -1

@@ -60,6 +60,10 @@ cdef bint open_view(View view, object array) except -1:
     return bits & <size_t> (size - 1) == 0
 
 
+cdef bint is_real(object dtype) except -1:
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
 def as_array(value, str name):
     """`value` as an ndarray of real numbers, without a copy where it is one already."""
     if not isinstance(value, ndarray):
@@ -69,7 +73,7 @@ def as_array(value, str name):
             value = numpy.asarray(value)
         except ValueError as error:     # nested lists of unequal length
             raise ValueError(f"{name} must be an array, got {type(value).__name__}") from error
-    if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+    if not is_real(value.dtype):
         raise TypeError(f"{name} must hold real numbers of at most 64 bits, got dtype {value.dtype}")
     return value
 
@@ -109,6 +113,14 @@ cdef int open_arrays(tuple names, tuple arrays, list views) except -1:
                 open_view(view, array.copy())
         views.append(view)
     return FASTCONV_F32 if dtype == float32 else FASTCONV_F64
+
+
+cdef int dtype_code(object dtype) except -1:
+    """The code of what an array of this dtype is computed in."""
+    given = numpy.dtype(dtype)
+    if not is_real(given):
+        raise TypeError(f"dtype must be of real numbers of at most 64 bits, got {given}")
+    return FASTCONV_F32 if common_dtype(given) == float32 else FASTCONV_F64
 
 
 cdef object dtype_of(int dtype):

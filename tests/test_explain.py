@@ -30,6 +30,25 @@ def test_counts_of_a_known_layer():
     assert found.intensity == found.flops / moved
 
 
+def test_more_flops_than_64_bits_count():
+    size, channels = 2**23, 512
+    found = explain(Conv((1, size, size, channels), (3, 3, channels, channels), padding=1))
+    assert found.flops == 2 * size**2 * 3 * 3 * channels**2 > 2**64
+
+
+@pytest.mark.parametrize("op", ["backward", None, []], ids=str)
+def test_an_unknown_pass_is_named(op):
+    expected = re.escape(f"op must be one of forward, input_grad, weight_grad, got {op!r}")
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        fastconv.explain((1, 5, 5, 3), (3, 3, 3, 16), op=op)
+
+
+def test_a_dtype_must_be_of_real_numbers():
+    for dtype in (complex, object):
+        with pytest.raises(TypeError, match=r"^dtype must be of real numbers .*, got \w+$"):
+            fastconv.explain((1, 5, 5, 3), (3, 3, 3, 16), dtype=dtype)
+
+
 def test_float64_moves_twice_the_bytes():
     conv = Conv((2, 10, 12, 3), (3, 3, 3, 8))
     single, double = (explain(conv, dtype=dtype).bytes for dtype in (np.float32, np.float64))
