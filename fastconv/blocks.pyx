@@ -10,11 +10,13 @@ from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
-from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down
+from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down, has_windows
 
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
+# ... and of one whose input comes from memory, with more taps than 3x3.
+cdef Py_ssize_t FETCHED_ROWS = 8
 
 
 cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Workspace *work) noexcept nogil:
@@ -386,3 +388,5 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
             plan.strip_rows = plan.rows.block
         elif plan.out_total * plan.itemsize % SAME_SETS == 0:
             plan.strip_rows = 3
+    elif has_windows(plan):
+        plan.strip_rows = min(plan.rows.block, FETCHED_ROWS) if plan.streamed else plan.rows.block

@@ -7,7 +7,7 @@ cdef enum:
     # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
     BEYOND_CACHES = 16
     # Taps across from which on each input of a depthwise pass has so many products that how it lies does not matter.
-    MANY_PRODUCTS = 7
+    MANY_PRODUCTS = 5
 
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil
 cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights, bint may_clip) noexcept nogil

@@ -8,7 +8,7 @@ from fastconv.engine cimport Algorithm, lay_down, make_plans, need_algorithm, re
 from fastconv.geometry cimport Geometry, resolve_shapes
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Op, Plan, Tensor
 from fastconv.spans cimport outputs_of, taps_of
-from fastconv.strips cimport goes_down
+from fastconv.strips cimport goes_down, has_windows
 from fastconv.threads cimport thread_count
 from fastconv.tiles cimport SERVES, Refusal, Winograd
 
@@ -66,7 +66,7 @@ cdef int put_plan(dict facts, const Plan *plan) except -1:
     put(facts, "tasks", plan.tasks)
     put(facts, "threads", plan.threads)
     put(facts, "workspace_bytes", plan.workspace_bytes)
-    put(facts, "goes_down", goes_down(plan))
+    put(facts, "goes_down", goes_down(plan) or has_windows(plan))
     put(facts, "strip_rows", plan.strip_rows)
     put(facts, "strip_pixels", plan.strip_pixels)
     put(facts, "strip_chain", plan.strip_chain)
@@ -159,6 +159,6 @@ def plan_facts(input_shape, weight_shape, op, dtype, stride, padding, dilation, 
             call["refusal"] = None
         else:
             call["refusal"] = refusal_text(refusal)
-            kernels = plan.kernels      # whose vectors may be shorter
+        kernels = plan.kernels      # whose vectors may be shorter
     call["isa"] = kernels.isa.decode()
     return call, planned, tiles

@@ -9,15 +9,15 @@ cdef enum:
     COPIED_TAPS = 12
     MOST_COPIED = 8192
     LEAST_READS = 2             # of each element of the input
-    # Bytes from pixel to pixel of which only two lines are in different sets of L1, and taps across that bear it.
+    # Bytes from pixel to pixel of which only two lines are in different sets of L1.
     SAME_SETS = 2048
-    FEW_ACROSS = 5
+    FEW_ACROSS = 7              # taps for which a vector that is half idle takes less than a copy
     ROOM_BYTES = 192 << 10      # of a strip's copy
     MOST_TILE = 16              # pixels of a tile
 
 
 cdef inline bint goes_down(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass has a kernel that goes down columns of tiles: dL/dW has none."""
+    """Whether a depthwise pass has a kernel of 3x3 taps that goes down columns of tiles: dL/dW has none."""
     if plan.shared > 0:
         return True
     return plan.op != WEIGHT_GRAD and plan.rows.taps == plan.columns.taps == 3 and plan.planes == 1 and (
@@ -42,23 +42,30 @@ cdef inline double reads(const Axis *axis) noexcept nogil:
     return axis.extent * axis.taps * (1 - axis.missing) / axis.in_size
 
 
+cdef inline bint has_windows(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass of any taps goes down columns of tiles, too, which read the input in place.
+
+    Not where channels leave much of two vectors idle, for whose rest a copy has several pixels in one, nor where
+    pixels are so far apart that they share a few sets of L1 and would not stay there until the next tap reads them.
+    """
+    return plan.op != WEIGHT_GRAD and plan.group == 1 and plan.shared == 0 and plan.columns.in_step <= 2 and (
+        plan.out_total >= plan.kernels.lanes * (1 if plan.columns.taps <= FEW_ACROSS else 2)
+        and plan.out_total * plan.itemsize % SAME_SETS != 0)
+
+
 cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
 
-    Or so many across that pixels at the edges, which go by themselves, would take long, or that those which share a few
-    sets of L1 would not stay there until the next tap reads them.
+    Or so many across that pixels at the edges, which go by themselves, would take long.
     """
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
-    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or (
+    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or has_windows(plan) or (
             plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
         return False            # the last: parts of vectors cannot be added to
     if reads(&plan.rows) * reads(&plan.columns) < LEAST_READS:
         return False
     if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:
         return False
-    if plan.columns.taps > FEW_ACROSS and plan.rows.out_step == plan.columns.out_step == 1 and (
-            plan.columns.in_step * plan.out_total * plan.itemsize % SAME_SETS == 0):
-        return True
     return plan.rows.taps * plan.columns.taps >= COPIED_TAPS * steps or (
         plan.columns.padded and steps == 1 and plan.columns.taps > 3)
 

@@ -99,10 +99,10 @@ def test_an_image_alone_gives_the_same_bits_as_in_a_batch(conv, which, algorithm
     Conv((9, 12, 160), (7, 1, 1, 160), groups=160, padding=((3, 3), (0, 0))),
 ], ids=str)  # fmt: skip
 def test_depthwise_arrays_beyond_the_caches_give_the_same_bits(conv, which):
-    """They go in the order of memory, others by whole rows of a vector of channels."""
+    """They go by a few rows at a time, others by all rows of a block."""
     images = 17 * _kernels.cache_sizes()["l2"] // (4 * math.prod(conv.x)) + 1
     many = Conv((images, *conv.x), conv.w, **conv.kwargs)
-    assert fastconv.explain(many.x, many.w, **conv.kwargs).blocking["strip"] == "4 rows x 4 pixels"
+    assert fastconv.explain(many.x, many.w, **conv.kwargs).blocking["strip"] == "8 rows x a tile"
     a = operands(many, floats)
     together = run(fastconv, which, many, a)
     for image in (0, images - 1):

@@ -357,7 +357,7 @@ cdef Py_ssize_t choose_shift(const Job *job) noexcept nogil:
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t lanes = plan.kernels.lanes
     if plan.out_total % lanes or plan.group > 1 or plan.shared or shares_of(plan) > 1 or (
-            plan.columns.taps >= MANY_PRODUCTS):
+            plan.columns.taps >= MANY_PRODUCTS * plan.columns.in_step):
         return 0
     # With a stride, a vector more of each pixel costs more than it saves: of what comes from memory, and of dL/dx.
     if not job.rotates and (plan.out_total < many_vectors(plan) or plan.columns.out_step > 1 or (

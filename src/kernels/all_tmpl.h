@@ -56,6 +56,7 @@ static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff
 #include "grad_tmpl.h"
 #include "depthwise_shared_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#include "depthwise_windows_tmpl.h"
 #include "depthwise_dense_tmpl.h"
 #include "depthwise_tmpl.h"
 #include "depthwise_phases_tmpl.h"

@@ -1,93 +1,19 @@
-/* Part of depthwise: kernels of many taps.  What a strip of pixels reads of one vector of channels is copied to `room`,
- * where nothing lies between: pixels of many channels are so far apart that they share a few sets of L1, and NumPy's
- * arrays seldom start where vectors are aligned.  Columns of padding are zeros there, so weights have to be finite. */
-
-/* What the rows of a strip share.  Where its vectors are not of one pixel each, they hold so many `lanes` of as many
- * stretches of pixels as side by side fill one. */
-typedef struct {
-    const REAL *weights;                /* [rows][columns] */
-    const REAL *start;
-    ptrdiff_t columns, in_row, out_column;
-    int accumulate, lanes, stretches;
-    ptrdiff_t pixels, apart;            /* of the strip, and from the first of a stretch to that of the next */
-} K(dense_strip);
-
-/* Pixels beside each other, of which the first `count` are wanted, and the rows of taps that are inside. */
-static FASTCONV_INLINE void K(dense_tile)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row,
-                                          ptrdiff_t end_row, REAL *out, ptrdiff_t count, const int pixels,
-                                          const int stride) {
-    const ptrdiff_t columns = strip->columns, in_row = strip->in_row;
-    const ptrdiff_t out_column = strip->lanes < LANES ? LANES : strip->out_column;
-    const REAL *w = strip->weights + first_row * columns * LANES;
-    VEC sum[DEPTHWISE_PIXELS];
-    FASTCONV_UNROLL
-    for (int m = 0; m < pixels; m++)
-        sum[m] = V(load)(strip->accumulate && m < count ? out + m * out_column : strip->start);
-    for (ptrdiff_t r = first_row; r < end_row; r++) {
-        const REAL *x = in + r * in_row;
-        for (ptrdiff_t t = 0; t < columns; t++, x += LANES, w += LANES) {
-            const VEC b = V(load)(w);
-            FASTCONV_UNROLL
-            for (int m = 0; m < pixels; m++) sum[m] = V(fma)(V(load)(x + m * stride * LANES), b, sum[m]);
-        }
-    }
-    FASTCONV_UNROLL
-    for (int m = 0; m < pixels; m++)
-        if (m < count) V(store)(out + m * out_column, sum[m]);
-}
-
-/* A few pixels, from `done` on of each stretch, to where they belong. */
-static FASTCONV_NOINLINE void K(dense_spread)(const K(dense_strip) *strip, const REAL *sums, ptrdiff_t done, REAL *out) {
-    const ptrdiff_t left = strip->apart - done, most = left < DEPTHWISE_PIXELS ? left : DEPTHWISE_PIXELS;
-    const ptrdiff_t step = strip->out_column;
-    const int lanes = strip->lanes;
-    for (int s = 0; s < strip->stretches; s++, sums += lanes) {
-        const ptrdiff_t first = s * strip->apart + done, there = strip->pixels - first;
-        for (ptrdiff_t m = 0; m < most && m < there; m++)
-            V(store_part)(out + (first + m) * step, V(load_part)(sums + m * LANES, lanes), lanes);
-    }
-}
-
-/* A row of the strip. */
-static FASTCONV_INLINE void K(dense_row)(const K(dense_strip) *strip, const REAL *in, ptrdiff_t first_row,
-                                         ptrdiff_t end_row, REAL *out, const int stride) {
-    enum { half = (DEPTHWISE_PIXELS + 1) / 2 };
-    FASTCONV_ALIGN(64) REAL sums[DEPTHWISE_PIXELS * LANES];
-    for (ptrdiff_t done = 0; done < strip->apart; done += strip->apart - done > half ? DEPTHWISE_PIXELS : half) {
-        const ptrdiff_t left = strip->apart - done;
-        const REAL *x = in + done * stride * LANES;
-        REAL *to = strip->lanes < LANES ? sums : out + done * strip->out_column;
-        if (left > half)
-            K(dense_tile)(strip, x, first_row, end_row, to, left, DEPTHWISE_PIXELS, stride);
-        else
-            K(dense_tile)(strip, x, first_row, end_row, to, left, half, stride);
-        if (strip->lanes < LANES) K(dense_spread)(strip, sums, done, out);
-    }
-}
-
-/* Functions of their own, each with registers for its tiles. */
-#define ROW(stride) static FASTCONV_NOINLINE void K(dense_row##stride)(const K(dense_strip) *given, const REAL *in, ptrdiff_t first_row, ptrdiff_t end_row, REAL *out) { const K(dense_strip) strip = *given; K(dense_row)(&strip, in, first_row, end_row, out, stride); }
-ROW(1)
-ROW(2)
-#undef ROW
-
-/* Which multiple of `step` is the first from `at` on; 0 if that is negative. */
-static FASTCONV_INLINE ptrdiff_t K(dense_steps)(ptrdiff_t at, ptrdiff_t step) {
-    return at < 0 ? 0 : at / step + (at % step > 0);
-}
+/* Part of depthwise: what a strip of pixels reads of one vector of channels is copied to `room`, where nothing lies
+ * between, and goes through the kernels of depthwise_windows_tmpl.h from there.  That is for pixels that are so far
+ * apart that they share a few sets of L1, and for channels of which several pixels fit into a vector.  Columns of
+ * padding are zeros there, so weights have to be finite. */
 
 /* Rows [first, end) of the input and `width` columns from `column` on, as they are counted by taps, to so many lanes of
  * each vector; zeros for columns that are not inside, or that no tap reads. */
 static FASTCONV_INLINE void K(dense_rows)(const fastconv_depthwise_args *args, ptrdiff_t first, ptrdiff_t end,
                                           ptrdiff_t column, ptrdiff_t width, const REAL *in, REAL *to, const int lanes) {
-    const ptrdiff_t across = args->column_dilation, step = across * args->in_column;
-    const ptrdiff_t read = (args->pixels - 1) * (args->column_step / across) + args->tap_columns;
-    const ptrdiff_t inside = K(dense_steps)(args->end_column, across);
-    ptrdiff_t left = K(dense_steps)(args->first_column, across) - column, right = (read < inside ? read : inside) - column;
+    const ptrdiff_t step = args->in_column, read = (args->pixels - 1) * args->column_step + args->tap_columns;
+    ptrdiff_t left = args->first_column - column;
+    ptrdiff_t right = (read < args->end_column ? read : args->end_column) - column;
     right = right < 0 ? 0 : right < width ? right : width;
     left = left < 0 ? 0 : left < right ? left : right;
     for (ptrdiff_t i = first; i < end; i++, to += width * LANES) {
-        const REAL *from = in + i * args->row_dilation * args->in_row + column * step;
+        const REAL *from = in + i * args->in_row + column * step;
         for (ptrdiff_t q = 0; q < left; q++) K(store_up_to)(to + q * LANES, V(zero)(), lanes);
         for (ptrdiff_t q = left; q < right; q++)
             K(store_up_to)(to + q * LANES, K(load_up_to)(from + q * step, lanes), lanes);
@@ -103,19 +29,27 @@ static FASTCONV_NOINLINE void K(dense_copy)(const fastconv_depthwise_args *args,
         K(dense_rows)(args, first, end, column, width, in, to, lanes);
 }
 
-/* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels. */
+/* Results of all lanes of a vector to where they belong: those of so many `lanes` for pixels that are `apart`. */
+static FASTCONV_INLINE void K(dense_spread)(const REAL *sums, ptrdiff_t count, ptrdiff_t left, ptrdiff_t apart,
+                                            ptrdiff_t step, REAL *out, int lanes, int stretches) {
+    for (int s = 0; s < stretches; s++, sums += lanes, out += apart * step, left -= apart) {
+        for (ptrdiff_t m = 0; m < count && m < left; m++)
+            V(store_part)(out + m * step, V(load_part)(sums + m * LANES, lanes), lanes);
+    }
+}
+
+/* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels, which lie
+ * side by side in a vector then. */
 static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
                                               ptrdiff_t c, int lanes, int stretches) {
-    enum { half = (DEPTHWISE_PIXELS + 1) / 2 };
-    const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns, down = args->row_step / args->row_dilation;
-    const ptrdiff_t read = (args->rows - 1) * down + taps, inside = K(dense_steps)(args->end_row, args->row_dilation);
-    const ptrdiff_t first = K(dense_steps)(args->first_row, args->row_dilation), end = inside < read ? inside : read;
-    const ptrdiff_t stride = args->column_step / args->column_dilation, apart = (pixels + stretches - 1) / stretches;
-    const ptrdiff_t width = ((apart + half - 1) / half * half - 1) * stride + columns;
+    const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns, step = args->out_column;
+    const ptrdiff_t read = (args->rows - 1) * args->row_step + taps, first = args->first_row > 0 ? args->first_row : 0;
+    const ptrdiff_t end = args->end_row < read ? args->end_row : read, apart = (pixels + stretches - 1) / stretches;
+    const ptrdiff_t width = (apart - 1) * args->column_step + columns;
     REAL *const weights = (REAL *)args->room, *const image = weights + taps * columns * LANES;
+    REAL *const out = (REAL *)args->out + p * step + c;
     FASTCONV_ALIGN(64) REAL start[LANES];
-    const K(dense_strip) strip = {weights, start, columns, width * LANES, args->out_column, args->accumulate,
-                                  lanes, stretches, pixels, apart};
+    fastconv_depthwise_args own = *args;
     V(store)(start, V(zero)());
     for (int s = 0; s < stretches; s++) {
         for (ptrdiff_t t = 0; t < taps * columns; t++)
@@ -123,23 +57,45 @@ static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *arg
                            K(load_up_to)((const REAL *)args->weights + t * args->weights_stride + c, lanes), lanes);
         if (args->bias)
             K(store_up_to)(start + s * lanes, K(load_up_to)((const REAL *)args->bias + c, lanes), lanes);
-        K(dense_copy)(args, first, end, (p + s * apart) * stride, width, (const REAL *)args->in + c, image + s * lanes,
-                      lanes);
+        K(dense_copy)(args, first, end, (p + s * apart) * args->column_step, width, (const REAL *)args->in + c,
+                      image + s * lanes, lanes);
     }
-    for (ptrdiff_t y = 0; y < args->rows; y++) {
-        const ptrdiff_t top = y * down, before = top < first ? first - top : 0;
-        const ptrdiff_t after = end - top < taps ? end - top : taps;
-        const REAL *in = image + (top - first) * strip.in_row;
-        REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
-        (stride == 1 ? K(dense_row1) : K(dense_row2))(&strip, in, before, after, out);
+    own.weights = weights;
+    own.weights_stride = own.in_column = own.channels = LANES;
+    own.bias = start;
+    own.in_row = width * LANES;
+    own.in = image - first * own.in_row;
+    own.out = out;
+    own.first_row = first;
+    own.end_row = end;
+    own.first_column = own.first_vector = 0;
+    own.end_column = width;
+    own.pixels = apart;
+    if (lanes == LANES) {
+        K(depthwise_windows)(&own);
+        return;
+    }
+    own.rows = 1;
+    own.out_column = LANES;
+    for (ptrdiff_t y = 0; y < args->rows; y++, own.first_row -= args->row_step, own.end_row -= args->row_step) {
+        const REAL *in = image + (y * args->row_step - first) * own.in_row;
+        for (ptrdiff_t done = 0; done < apart; done += DEPTHWISE_PIXELS) {
+            FASTCONV_ALIGN(64) REAL sums[DEPTHWISE_PIXELS * LANES];
+            own.pixels = apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS;
+            own.in = in + done * args->column_step * LANES;
+            own.end_column = width - done * args->column_step;
+            own.out = sums;
+            K(depthwise_windows)(&own);
+            K(dense_spread)(sums, own.pixels, pixels - done, apart, step, out + y * args->out_row + done * step, lanes,
+                            stretches);
+        }
     }
 }
 
 /* Whether it applies. */
 static int K(dense_apply)(const fastconv_depthwise_args *args) {
-    const ptrdiff_t step = args->column_step, across = args->column_dilation;
     return args->room && args->group == 1 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
-        && (step == across || step == 2 * across) && args->row_step % args->row_dilation == 0;
+           && args->row_dilation == 1 && args->column_dilation == 1 && args->column_step <= 2;
 }
 
 static void K(depthwise_dense)(const fastconv_depthwise_args *args) {

@@ -120,25 +120,13 @@ ROWS(s2, 2)
 
 /* Whether 3x3 taps go down columns of tiles, each channel's own or those of groups (depthwise_shared_tmpl.h). */
 static FASTCONV_INLINE int K(rows_apply)(const fastconv_depthwise_args *args) {
-    const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
     if (args->tap_rows != 3 || args->tap_columns != 3) return 0;
     if (args->rows < 1 || args->channels < LANES || args->accumulate) return 0;
-    return (args->row_step == down && args->column_step == across)
-           || (args->row_step == 2 * down && args->column_step == 2 * across);
+    return args->row_dilation == 1 && args->column_dilation == 1
+           && args->row_step == args->column_step && args->row_step <= 2;
 }
 
-/* As if rows and columns that lie between the taps were not there. */
-static void K(depthwise_rows)(const fastconv_depthwise_args *given) {
-    fastconv_depthwise_args own = *given, *const args = &own;
-    const ptrdiff_t down = args->row_dilation, across = args->column_dilation;
-    args->row_step /= down;
-    args->column_step /= across;
-    args->in_row *= down;
-    args->in_column *= across;
-    args->first_row = args->first_row > 0 ? (args->first_row - 1) / down + 1 : 0;
-    args->end_row = args->end_row > 0 ? (args->end_row - 1) / down + 1 : 0;
-    args->first_column = args->first_column > 0 ? (args->first_column - 1) / across + 1 : 0;
-    args->end_column = args->end_column > 0 ? (args->end_column - 1) / across + 1 : 0;
+static void K(depthwise_rows)(const fastconv_depthwise_args *args) {
     if (args->group > 1)
         (args->row_step > 1 ? K(shared_3s2_groups) : K(shared_3s1_groups))(args);
     else

@@ -1,34 +1,29 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
- * at a time (of 3x3 taps, of several rows: depthwise_rows_tmpl.h; of few channels that all see: depthwise_shared_tmpl.h;
- * of many taps, from a copy: depthwise_dense_tmpl.h).
+ * at a time.  Most calls go to kernels for some of them: 3x3 taps (depthwise_rows_tmpl.h), others of one filter a
+ * channel (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h), few channels that all see
+ * (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that are no multiple of the
+ * distance between taps.
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
  * input channel of its group beside each output channel.
- * Where a few taps are neighbours, they are a window: each input vector is loaded once for every tap that reads it, whose
+ * Five taps that are neighbours are a window: each input vector is loaded once for every tap that reads it, whose
  * weights stay in registers.  Other taps load their own. */
-
-/* Groups are the channel's own, or have all inputs there, or neither is known. */
-#define ONE 0
-#define NO_PADDING 1
-#define ANY 2
 
 enum { K(depthwise_most_taps) = 5 };
 
 /* A vector of inputs, beside each output channel the one that `index` picks from its group. */
 static FASTCONV_INLINE VEC K(load_inputs)(const fastconv_depthwise_args *args, const REAL *p, int lanes,
-                                          const int grouped, V(index) index) {
-    const VEC x = K(load_up_to)(p, grouped && args->group != args->group_outputs ? LANES : lanes);
-    return grouped ? V(permute)(x, index) : x;
+                                          V(index) index) {
+    return V(permute)(K(load_up_to)(p, args->group != args->group_outputs ? LANES : lanes), index);
 }
 
 /* One kernel row (and channel of the group): a window of `taps` taps, or any number of them where that is 0.
- * [first, end) are the columns from `in` on that are inside. */
+ * [first, end) are the columns from `in` on that are inside, which matters at `edges` only. */
 static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
-                                                 ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels,
-                                                 const int taps, const int stride, const int lanes, const int grouped,
-                                                 V(index) index) {
-    const ptrdiff_t dilation = args->column_dilation, step = dilation * args->in_column;
-    const ptrdiff_t w_tap = (grouped ? args->group : 1) * args->weights_stride;
+                                             ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels, const int taps,
+                                             const int stride, const int lanes, const int edges, V(index) index) {
+    const ptrdiff_t dilation = taps ? 1 : args->column_dilation, step = dilation * args->in_column;
+    const ptrdiff_t w_tap = args->group * args->weights_stride;
     ptrdiff_t left = args->tap_columns;
     VEC b[K(depthwise_most_taps)];
 
@@ -39,8 +34,8 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
         for (int t = 0; t < taps; t++) b[t] = K(load_up_to)(w + t * w_tap, lanes);
         FASTCONV_UNROLL
         for (int j = 0; j < (pixels - 1) * stride + taps; j++) {
-            if (grouped != NO_PADDING && (j * dilation < first || j * dilation >= end)) continue;
-            const VEC x = V(keep)(K(load_inputs)(args, in + j * step, lanes, grouped, index));
+            if (edges && (j * dilation < first || j * dilation >= end)) continue;
+            const VEC x = V(keep)(K(load_inputs)(args, in + j * step, lanes, index));
             FASTCONV_UNROLL
             for (int t = 0; t < taps; t++) {
                 const int m = (j - t) / (stride ? stride : 1);
@@ -58,8 +53,8 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) {
             const ptrdiff_t at = m * args->column_step;
-            if (grouped != NO_PADDING && (at < first || at >= end)) continue;
-            sum[m] = V(fma)(K(load_inputs)(args, in + at * args->in_column, lanes, grouped, index), b[0], sum[m]);
+            if (edges && (at < first || at >= end)) continue;
+            sum[m] = V(fma)(K(load_inputs)(args, in + at * args->in_column, lanes, index), b[0], sum[m]);
         }
     }
 }
@@ -68,11 +63,11 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
  * that the compiler keeps sums and window in registers; taps 0 stands for any number of them and any stride. */
 static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                               ptrdiff_t c, const int pixels, const int taps, const int stride,
-                                              const int lanes, const int grouped, V(index) first) {
+                                              const int lanes, const int edges, V(index) first) {
     const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
-    const int group = grouped ? (int)args->group : 1;
+    const int group = (int)args->group;
     const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column
-                     + (grouped ? K(inputs_at)(args->group, args->group_outputs, c) : c);
+                     + K(inputs_at)(args->group, args->group_outputs, c);
     REAL *out = (REAL *)args->out + y * args->out_row + p * args->out_column + c;
     VEC sum[DEPTHWISE_PIXELS];
 
@@ -90,9 +85,9 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
         if (row + r * down < args->first_row || row + r * down >= args->end_row) continue;
         const REAL *x = in;
         for (int i = 0, held = 0; i < group; i++, held++, w += args->weights_stride) {
-            if (grouped && held == args->group_outputs) held = 0, x += LANES;
+            if (held == args->group_outputs) held = 0, x += LANES;
             K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, taps,
-                             stride, lanes, grouped, V(add_index)(first, held));
+                             stride, lanes, edges, V(add_index)(first, held));
         }
     }
     FASTCONV_UNROLL
@@ -103,36 +98,36 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
  * some pixels of the one before again, unless sums are added to what is there. */
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
                                                      ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
-                                                     const int lanes, const int grouped, V(index) first) {
+                                                     const int lanes, const int edges, V(index) first) {
     enum { half = DEPTHWISE_PIXELS / 2, few = (half + 1) / 2 };
-    const int most = grouped == ANY ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
+    const int most = edges ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
     const ptrdiff_t pixels = args->pixels;
     while (p < end) {
         const ptrdiff_t rest = pixels - p;
         const int again = !args->accumulate;
         if (most > half && (rest >= most || (again && rest > half && pixels >= most))) {
             p = rest < most ? pixels - most : p;
-            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, grouped, first);
+            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, edges, first);
             p += most;
         } else if (rest >= half || (again && rest > few && pixels >= half)) {
             p = rest < half ? pixels - half : p;
-            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, grouped, first);
+            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, edges, first);
             p += half;
         } else if (rest >= few || (again && pixels >= few)) {
             p = rest < few ? pixels - few : p;
-            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, grouped, first);
+            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, edges, first);
             p += few;
         } else {
-            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, grouped, first);
+            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, edges, first);
         }
     }
     return p;
 }
 
 /* A strip of pixels at a time: all rows of one vector of channels, then of the next, so that its weights and the input
- * rows it reads again stay near.  Unless `whole`, channels may be less than a vector, or end with a part of one. */
+ * rows it reads again stay near.  At `edges`, channels may be less than a vector, or end with a part of one. */
 static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
-                                                  const int stride, const int grouped, const int whole) {
+                                                  const int stride, const int edges) {
     const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
     const V(index) first = K(first_inputs)(args->group, args->group_outputs);
@@ -141,23 +136,24 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
         const ptrdiff_t end = pixels - p < args->strip ? pixels : p + args->strip;
         next = end;
         for (ptrdiff_t c = 0; c >= 0 && channels > 0;) {
-            const int lanes = whole || channels - c >= LANES ? LANES : (int)(channels - c);
+            const int lanes = !edges || channels - c >= LANES ? LANES : (int)(channels - c);
             for (ptrdiff_t y = 0; y < args->rows; y++)
-                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, grouped, first);
-            c = whole ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
+                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, edges, first);
+            c = !edges ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
         }
     }
 }
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
-#define WINDOW(name, taps, stride, grouped, whole) \
-    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { K(depthwise_channels)(args, taps, stride, grouped, whole); }
-WINDOW(5s2, 5, 2, ONE, 1)
-WINDOW(any_grouped, 0, 0, NO_PADDING, 1)
-WINDOW(5s1_grouped, 5, 1, NO_PADDING, 1)
-WINDOW(part, 0, 0, ANY, 0)
-#undef WINDOW
+#define PIXELS(name, taps, stride, edges)                                                     \
+    static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { \
+        K(depthwise_channels)(args, taps, stride, edges);                                    \
+    }
+PIXELS(any_grouped, 0, 0, 0)
+PIXELS(5s1_grouped, 5, 1, 0)
+PIXELS(part, 0, 0, 1)
+#undef PIXELS
 
 /* Pixels [p, end) of every row. */
 static void K(depthwise_between)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t end, K(depthwise_fn) *kernel) {
@@ -171,9 +167,23 @@ static void K(depthwise_between)(const fastconv_depthwise_args *args, ptrdiff_t 
     kernel(&part);
 }
 
-static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
+/* Positions along an axis in steps of the distance between taps, if outputs are a multiple of it apart: as if what
+ * lies between was not there. */
+static void K(close_gaps)(ptrdiff_t *step, ptrdiff_t *dilation, ptrdiff_t *pitch, ptrdiff_t *first, ptrdiff_t *end) {
+    const ptrdiff_t apart = *dilation;
+    if (apart == 1 || *step % apart) return;
+    *step /= apart;
+    *pitch *= apart;
+    *first = *first > 0 ? (*first - 1) / apart + 1 : 0;
+    *end = *end > 0 ? (*end - 1) / apart + 1 : 0;
+    *dilation = 1;
+}
+
+static void K(depthwise_neighbours)(fastconv_depthwise_args *args) {
+    K(close_gaps)(&args->row_step, &args->row_dilation, &args->in_row, &args->first_row, &args->end_row);
+    K(close_gaps)(&args->column_step, &args->column_dilation, &args->in_column, &args->first_column, &args->end_column);
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
-    const int stride = !DEPTHWISE_WINDOWS ? 0 : step == across ? 1 : step == 2 * across ? 2 : 0;
+    const int window = DEPTHWISE_WINDOWS && taps == 5 && across == 1 && step == 1;
 
     if (args->shared)
         K(depthwise_shared)(args);
@@ -183,15 +193,15 @@ static void K(depthwise_neighbours)(const fastconv_depthwise_args *args) {
         K(depthwise_dense)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
-    else if (args->group == 1 && stride == 2 && taps == 5)
-        K(depthwise_5s2)(args);
+    else if (args->group == 1 && args->row_dilation == 1 && across == 1 && step <= 2)
+        K(depthwise_windows)(args);
     else {      /* groups of one, too: to permute nothing takes less than to look for padding, but for the edges */
         const ptrdiff_t last = args->end_column - 1 - (taps - 1) * across, pixels = args->pixels;
         const ptrdiff_t right = last < 0 ? 0 : last / step >= pixels ? pixels : last / step + 1;
         const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;
         const ptrdiff_t left = first < right ? first : right;
         K(depthwise_between)(args, 0, left, K(depthwise_part));
-        K(depthwise_between)(args, left, right, taps == 5 && stride == 1 ? K(depthwise_5s1_grouped) : K(depthwise_any_grouped));
+        K(depthwise_between)(args, left, right, window ? K(depthwise_5s1_grouped) : K(depthwise_any_grouped));
         K(depthwise_between)(args, right, pixels, K(depthwise_part));
     }
 }
@@ -227,6 +237,3 @@ static void K(depthwise)(const fastconv_depthwise_args *args) {
         }
     }
 }
-#undef ONE
-#undef NO_PADDING
-#undef ANY
