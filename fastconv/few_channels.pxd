@@ -71,7 +71,8 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
         return False
     if plan.op == WEIGHT_GRAD:      # goes through all pixels for each input; longer runs fill vectors as well
         return inputs == outputs <= FEW_FILTERS and plan.groups * outputs % lanes == 0 and (
-            plan.rows.taps == plan.columns.taps == 3 and plan.columns.in_step == plan.geometry.dilation_width)
+            plan.rows.taps == plan.columns.taps == 3 and plan.columns.in_step % plan.geometry.dilation_width == 0
+            and plan.columns.in_step <= 2 * plan.geometry.dilation_width)
     # Laying out more inputs, a few at a time, takes longer than it saves, unless many taps or all phases of dL/dx share
     # them.
     if inputs >= lanes and plan.rows.phases * plan.columns.phases == 1 and (

@@ -196,8 +196,7 @@ static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_
         K(depthwise_grad_last)(args, c);
 }
 
-/* Of groups, what is no window of three taps and stride 1 in whole vectors: tap by tap, since that is the edges of
- * images. */
+/* Of groups, what is no window of three taps in whole vectors: tap by tap, since that is the edges of images. */
 static FASTCONV_NOINLINE void K(depthwise_grad_edge)(const fastconv_depthwise_grad_args *args, ptrdiff_t channel,
                                                      int lanes, V(index) index) {
     for (ptrdiff_t r = 0; r < args->tap_rows; r++)
@@ -211,8 +210,8 @@ static FASTCONV_NOINLINE void K(depthwise_grad_3s2)(const fastconv_depthwise_gra
 static FASTCONV_NOINLINE void K(depthwise_grad_5s1)(const fastconv_depthwise_grad_args *args) { K(depthwise_grad_channels)(args, 5, 1); }
 static FASTCONV_NOINLINE void K(depthwise_grad_5s2)(const fastconv_depthwise_grad_args *args) { K(depthwise_grad_channels)(args, 5, 2); }
 
-/* Groups: every input of a vector's groups in turn, whose sums are rows of their own. */
-static FASTCONV_NOINLINE void K(depthwise_grad_groups)(const fastconv_depthwise_grad_args *given, const int window) {
+/* Groups: every input of a vector's groups in turn, whose sums are rows of their own; `stride` of a window, or 0. */
+static FASTCONV_NOINLINE void K(depthwise_grad_groups)(const fastconv_depthwise_grad_args *given, int stride) {
     fastconv_depthwise_grad_args own = *given;
     const V(index) first = K(first_inputs)(own.group, own.group);
     own.grad_stride *= own.group;
@@ -221,8 +220,10 @@ static FASTCONV_NOINLINE void K(depthwise_grad_groups)(const fastconv_depthwise_
         for (ptrdiff_t i = 0; i < own.group; i++) {
             const V(index) index = V(add_index)(first, (int)i);
             own.grad = (REAL *)given->grad + i * given->grad_stride;
-            if (window && lanes == LANES)
+            if (stride == 1 && lanes == LANES)
                 K(depthwise_grad_channel)(&own, c, 3, 1, LANES, 1, index);
+            else if (stride == 2 && lanes == LANES)
+                K(depthwise_grad_channel)(&own, c, 3, 2, LANES, 1, index);
             else
                 K(depthwise_grad_edge)(&own, c, lanes, index);
         }
@@ -240,7 +241,7 @@ static void K(depthwise_grad)(const fastconv_depthwise_grad_args *args) {
     assert(args->shift == 0 || args->group == 1);
 
     if (args->group > 1)
-        K(depthwise_grad_groups)(args, DEPTHWISE_WINDOWS && taps == 3 && stride == 1);
+        K(depthwise_grad_groups)(args, DEPTHWISE_WINDOWS && taps == 3 ? stride : 0);
     else if (DEPTHWISE_WINDOWS && taps == 3 && stride == 1)
         K(depthwise_grad_3s1)(args);
     else if (DEPTHWISE_WINDOWS && taps == 3 && stride == 2)
