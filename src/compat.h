@@ -27,7 +27,7 @@
 #define FASTCONV_INLINE inline __attribute__((always_inline))
 #define FASTCONV_NOINLINE __attribute__((noinline))
 #define FASTCONV_RESTRICT __restrict__
-#define FASTCONV_UNROLL _Pragma("GCC unroll 64")
+#define FASTCONV_UNROLL _Pragma("GCC unroll 64")    /* the most; a window has 33 columns */
 #define FASTCONV_VECTORIZE _Pragma("omp simd")
 #define FASTCONV_ROLLED _Pragma("GCC unroll 1")
 #define FASTCONV_ALIGN(bytes) __attribute__((aligned(bytes)))
