@@ -15,7 +15,7 @@ from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down, h
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
-# ... and of one whose input comes from memory, with more taps than 3x3.
+# ... and of one whose input comes from memory, with other taps than 3x3.
 cdef Py_ssize_t FETCHED_ROWS = 8
 
 
@@ -368,6 +368,7 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
 
     A tile of 3x3 taps goes down its rows by itself, reads nothing twice, and so may go all the way: unless pixels are
     so far apart that they share a few sets of L1, and what was fetched beside a vector is gone when it is needed.
+    Tiles of other taps find in L1 what they read again.
     """
     cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
     cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
@@ -377,8 +378,8 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     if plan.streamed:
         plan.strip_pixels = plan.strip_rows = 4
     plan.room_columns = 0
-    if copies_strips(plan):
-        copy_strips(plan)
+    if copies_strips(plan) and not (plan.gathered and (plan.rows.sparse or plan.columns.sparse)):
+        copy_strips(plan)       # which sparse scratch is already
     elif goes_down(plan):
         plan.strip_rows = min(plan.rows.block, STREAMED_ROWS) if is_large(plan) else plan.rows.block
         if plan.shared:     # each row of a large image is in another page, and has but one vector of each pixel
@@ -388,5 +389,5 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
             plan.strip_rows = plan.rows.block
         elif plan.out_total * plan.itemsize % SAME_SETS == 0:
             plan.strip_rows = 3
-    elif has_windows(plan):
+    elif has_windows(plan) and plan.out_total >= plan.kernels.lanes:
         plan.strip_rows = min(plan.rows.block, FETCHED_ROWS) if plan.streamed else plan.rows.block

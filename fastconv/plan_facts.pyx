@@ -66,7 +66,8 @@ cdef int put_plan(dict facts, const Plan *plan) except -1:
     put(facts, "tasks", plan.tasks)
     put(facts, "threads", plan.threads)
     put(facts, "workspace_bytes", plan.workspace_bytes)
-    put(facts, "goes_down", goes_down(plan) or has_windows(plan))
+    put(facts, "goes_down", goes_down(plan) or (
+        has_windows(plan) and plan.room_columns == 0 and plan.out_total >= plan.kernels.lanes))
     put(facts, "strip_rows", plan.strip_rows)
     put(facts, "strip_pixels", plan.strip_pixels)
     put(facts, "strip_chain", plan.strip_chain)

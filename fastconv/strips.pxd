@@ -1,7 +1,8 @@
-# Strips of a depthwise pass with many taps: what each reads is copied, vector by vector, to where all of it is aligned.
+# Which depthwise passes go down columns of tiles, and which copy what a strip of pixels reads, vector by vector.
 # Inline, without a module of its own.
 from fastconv._kernels cimport caches
 from fastconv.axes cimport Axis, alternating
+from fastconv.geometry cimport Geometry
 from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan
 
 cdef enum:
@@ -42,26 +43,37 @@ cdef inline double reads(const Axis *axis) noexcept nogil:
     return axis.extent * axis.taps * (1 - axis.missing) / axis.in_size
 
 
-cdef inline bint has_windows(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass of any taps goes down columns of tiles, too, which read the input in place.
+cdef inline bint closes(Py_ssize_t step, Py_ssize_t dilation, Py_ssize_t most) noexcept nogil:
+    """Whether outputs are at most `most` taps apart, once those that share no inputs go by themselves."""
+    return dilation % step == 0 or (step % dilation == 0 and step // dilation <= most)
 
-    Not where channels leave much of two vectors idle, for whose rest a copy has several pixels in one, nor where
-    pixels are so far apart that they share a few sets of L1 and would not stay there until the next tap reads them.
-    """
-    return plan.op != WEIGHT_GRAD and plan.group == 1 and plan.shared == 0 and plan.columns.in_step <= 2 and (
-        plan.out_total >= plan.kernels.lanes * (1 if plan.columns.taps <= FEW_ACROSS else 2)
-        and plan.out_total * plan.itemsize % SAME_SETS != 0)
+
+cdef inline bint has_windows(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass of any taps has kernels that go down columns of tiles, in place or from a copy."""
+    cdef const Geometry *g = &plan.geometry
+    cdef Py_ssize_t above, left
+    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.shared:
+        return False
+    if plan.op == INPUT_GRAD:       # whose phases have outputs a tap apart
+        return alternating_taps(plan, &above, &left) == 0
+    return closes(g.stride_height, g.dilation_height, g.stride_height) and (
+        closes(g.stride_width, g.dilation_width, 2))
 
 
 cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
     """Whether a depthwise pass has so many taps that it had better copy what a strip reads, vector by vector.
 
-    Or so many across that pixels at the edges, which go by themselves, would take long.
+    Where channels leave much of a vector idle, which several pixels may fill; and where pixels are so far apart that
+    they share a few sets of L1, and would not stay there until the next tap reads them.
     """
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
-    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.repeat > 1 or plan.shared or has_windows(plan) or (
-            plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < plan.kernels.lanes):
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    if not has_windows(plan) or plan.repeat > 1 or (
+            plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < lanes):
         return False            # the last: parts of vectors cannot be added to
+    if plan.out_total >= (lanes if plan.columns.taps <= FEW_ACROSS else 2 * lanes) and (
+            plan.out_total * plan.itemsize % SAME_SETS):
+        return False
     if reads(&plan.rows) * reads(&plan.columns) < LEAST_READS:
         return False
     if plan.rows.taps * (2 * MOST_TILE + plan.columns.taps) > MOST_COPIED:

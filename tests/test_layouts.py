@@ -168,6 +168,15 @@ def test_zero_strides(api, which):
 
 
 @pytest.mark.parametrize("which", PASSES)
+def test_rows_far_apart_of_many_taps(api, which):
+    """Scratch has only what taps read, a slot for each, which is not copied once more."""
+    conv = Conv((1, 310, 70, 4), (4, 31, 1, 4), groups=4, dilation=(100, 1))
+    a = operands(conv)
+    planes = {k: np.moveaxis(np.moveaxis(v, -1, 0).copy(), 0, -1) for k, v in a.items()}
+    assert_same_bits(run(api, which, conv, planes), run(api, which, conv, a))
+
+
+@pytest.mark.parametrize("which", PASSES)
 def test_the_same_pixel_everywhere(api, which):
     """As the gradient of a mean has it: dense channels, but no step from pixel to pixel."""
     for conv in (Conv((2, 6, 7, 64), (1, 1, 64, 1)), Conv((2, 6, 7, 1), (1, 1, 1, 64))):
