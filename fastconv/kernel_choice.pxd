@@ -6,7 +6,8 @@ cdef enum:
     MOST_PACKED = 4 << 20       # bytes of weights at a time
     # Times L2 from which on arrays come from memory.  What a system tells of its L3 is often that of all cores.
     BEYOND_CACHES = 16
-    # Taps across from which on each input of a depthwise pass has so many products that how it lies does not matter.
+    # Taps across, for each column of a stride, from which on an input of a depthwise pass has so many products that how
+    # it lies does not matter.
     MANY_PRODUCTS = 5
 
 cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept nogil

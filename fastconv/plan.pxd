@@ -50,7 +50,7 @@ cdef struct Plan:
     bint clipped                    # depthwise, weight_grad: taps (or rows of them) outside the input are left out
     bint merged                     # the taps of a kernel row are one run
     Py_ssize_t pixel_pitch, row_pitch, group_pitch, image_pitch     # of scratch, in elements
-    bint streamed                   # depthwise: too large for any cache, so in the order of memory
+    bint streamed                   # depthwise: too large for any cache, so nearly in the order of memory
     Py_ssize_t strip_pixels, strip_rows     # depthwise: that go through all channels before others do
     Py_ssize_t room_columns         # ... of what is copied for a strip, or 0
     Py_ssize_t repeat               # pixels that one row of packed weights covers, where channels are few

@@ -210,7 +210,11 @@ GEOMETRIES = [
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
     Conv((2, 8, 38, 33), (3, 3, 1, 33), groups=33, stride=2),  # dL/dx by pairs, the second first
     Conv((1, 11, 27, 18), (5, 5, 1, 18), groups=18, stride=2, padding="same"),
-    Conv((2, 9, 23, 35), (5, 5, 1, 35), groups=35, padding=2),  # many taps: strips are copied
+    Conv((2, 9, 23, 35), (5, 5, 1, 35), groups=35, padding=2),  # windows of five taps
+    Conv(
+        (2, 9, 23, 3), (7, 7, 1, 3), groups=3, padding=3
+    ),  # strips are copied, to parts of vectors
+    Conv((1, 6, 9, 512), (5, 5, 1, 512), groups=512, padding=2),  # ... and to whole ones
     Conv((1, 15, 20, 18), (7, 7, 1, 36), groups=18, stride=2, padding=((1, 4), (0, 3))),
     Conv((1, 13, 16, 16), (9, 3, 1, 16), groups=16, padding=(8, 2), dilation=(2, 3)),
     Conv((2, 14, 17, 256), (3, 3, 16, 256), groups=16, padding=1),  # bundles of groups

@@ -40,8 +40,6 @@ cdef extern from "compat.h":
     void fastconv_fence() noexcept nogil
 
 
-# Taps across up to which the ends of a line of elements take little.
-cdef Py_ssize_t FEW_PRODUCTS = 4
 # Vectors that are not aligned share lines with the next ones, which should still be near after so many rows.
 cdef Py_ssize_t UNALIGNED_ROWS = 8
 
@@ -405,7 +403,7 @@ cdef void run_depthwise(
     job.finite = True
     job.streams = is_large(plan)
     job.rotates = plan.shared == 0 and plan.columns.in_step == plan.columns.out_step == 1 and (
-        plan.columns.taps <= FEW_PRODUCTS) and (plan.gathered or x.column_stride == plan.out_total) and (
+        plan.gathered or x.column_stride == plan.out_total) and (
         plan.out_total < many_vectors(plan) or 2 * plan.vectors < plan.columns.extent)
     job.shift = choose_shift(&job)
     job.rows = plan.strip_rows

@@ -1,7 +1,7 @@
 /* Part of depthwise: what a strip of pixels reads of one vector of channels is copied to `room`, where nothing lies
  * between, and goes through the kernels of depthwise_windows_tmpl.h from there.  That is for pixels that are so far
- * apart that they share a few sets of L1, and for channels of which several pixels fit into a vector.  Columns of
- * padding are zeros there, so weights have to be finite. */
+ * apart that they share a few sets of L1, and for channels that leave much of a vector idle, which several pixels may
+ * fill.  Columns of padding are zeros there, so weights have to be finite. */
 
 /* Rows [first, end) of the input and `width` columns from `column` on, as they are counted by taps, to so many lanes of
  * each vector; zeros for columns that are not inside, or that no tap reads. */
@@ -38,16 +38,38 @@ static FASTCONV_INLINE void K(dense_spread)(const REAL *sums, ptrdiff_t count, p
     }
 }
 
+/* Stretches of these pixels side by side in a vector: a row at a time, since their results lie elsewhere.  `strip` has
+ * the pixels of a stretch, and where its output is. */
+static FASTCONV_INLINE void K(dense_stretches)(const fastconv_depthwise_args *strip, const REAL *image,
+                                               ptrdiff_t pixels, int lanes, int stretches) {
+    const ptrdiff_t apart = strip->pixels, step = strip->out_column, first = strip->first_row;
+    fastconv_depthwise_args own = *strip;
+    own.rows = 1;
+    own.out_column = LANES;
+    for (ptrdiff_t y = 0; y < strip->rows; y++, own.first_row -= strip->row_step, own.end_row -= strip->row_step) {
+        const REAL *in = image + (y * strip->row_step - first) * strip->in_row;
+        REAL *out = (REAL *)strip->out + y * strip->out_row;
+        for (ptrdiff_t done = 0; done < apart; done += DEPTHWISE_PIXELS) {
+            FASTCONV_ALIGN(64) REAL sums[DEPTHWISE_PIXELS * LANES];
+            own.pixels = apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS;
+            own.in = in + done * strip->column_step * LANES;
+            own.end_column = strip->end_column - done * strip->column_step;
+            own.out = sums;
+            K(depthwise_windows)(&own);
+            K(dense_spread)(sums, own.pixels, pixels - done, apart, step, out + done * step, lanes, stretches);
+        }
+    }
+}
+
 /* Some pixels of every row, in some channels: a vector of them, or less of several stretches of these pixels, which lie
  * side by side in a vector then. */
 static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *args, ptrdiff_t p, ptrdiff_t pixels,
                                               ptrdiff_t c, int lanes, int stretches) {
-    const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns, step = args->out_column;
+    const ptrdiff_t taps = args->tap_rows, columns = args->tap_columns;
     const ptrdiff_t read = (args->rows - 1) * args->row_step + taps, first = args->first_row > 0 ? args->first_row : 0;
     const ptrdiff_t end = args->end_row < read ? args->end_row : read, apart = (pixels + stretches - 1) / stretches;
     const ptrdiff_t width = (apart - 1) * args->column_step + columns;
     REAL *const weights = (REAL *)args->room, *const image = weights + taps * columns * LANES;
-    REAL *const out = (REAL *)args->out + p * step + c;
     FASTCONV_ALIGN(64) REAL start[LANES];
     fastconv_depthwise_args own = *args;
     V(store)(start, V(zero)());
@@ -65,36 +87,21 @@ static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *arg
     own.bias = start;
     own.in_row = width * LANES;
     own.in = image - first * own.in_row;
-    own.out = out;
+    own.out = (REAL *)args->out + p * args->out_column + c;
     own.first_row = first;
     own.end_row = end;
     own.first_column = own.first_vector = 0;
     own.end_column = width;
     own.pixels = apart;
-    if (lanes == LANES) {
+    if (lanes == LANES)
         K(depthwise_windows)(&own);
-        return;
-    }
-    own.rows = 1;
-    own.out_column = LANES;
-    for (ptrdiff_t y = 0; y < args->rows; y++, own.first_row -= args->row_step, own.end_row -= args->row_step) {
-        const REAL *in = image + (y * args->row_step - first) * own.in_row;
-        for (ptrdiff_t done = 0; done < apart; done += DEPTHWISE_PIXELS) {
-            FASTCONV_ALIGN(64) REAL sums[DEPTHWISE_PIXELS * LANES];
-            own.pixels = apart - done < DEPTHWISE_PIXELS ? apart - done : DEPTHWISE_PIXELS;
-            own.in = in + done * args->column_step * LANES;
-            own.end_column = width - done * args->column_step;
-            own.out = sums;
-            K(depthwise_windows)(&own);
-            K(dense_spread)(sums, own.pixels, pixels - done, apart, step, out + y * args->out_row + done * step, lanes,
-                            stretches);
-        }
-    }
+    else
+        K(dense_stretches)(&own, image, pixels, lanes, stretches);
 }
 
 /* Whether it applies. */
 static int K(dense_apply)(const fastconv_depthwise_args *args) {
-    return args->room && args->group == 1 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
+    return args->room && args->group == 1 && args->rows > 0 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
            && args->row_dilation == 1 && args->column_dilation == 1 && args->column_step <= 2;
 }
 

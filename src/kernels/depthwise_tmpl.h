@@ -1,8 +1,8 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
  * at a time.  Most calls go to kernels for some of them: 3x3 taps (depthwise_rows_tmpl.h), others of one filter a
  * channel (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h), few channels that all see
- * (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that are no multiple of the
- * distance between taps.
+ * (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that are more than twice the
+ * distance between taps, or no multiple of it.
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
  * input channel of its group beside each output channel.
@@ -17,53 +17,45 @@ static FASTCONV_INLINE VEC K(load_inputs)(const fastconv_depthwise_args *args, c
     return V(permute)(K(load_up_to)(p, args->group != args->group_outputs ? LANES : lanes), index);
 }
 
-/* One kernel row (and channel of the group): a window of `taps` taps, or any number of them where that is 0.
- * [first, end) are the columns from `in` on that are inside, which matters at `edges` only. */
-static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
-                                             ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels, const int taps,
-                                             const int stride, const int lanes, const int edges, V(index) index) {
-    const ptrdiff_t dilation = taps ? 1 : args->column_dilation, step = dilation * args->in_column;
-    const ptrdiff_t w_tap = args->group * args->weights_stride;
-    ptrdiff_t left = args->tap_columns;
+/* One kernel row (and channel of the group) of so many taps that are neighbours, all of them inside. */
+static FASTCONV_INLINE void K(depthwise_window)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
+                                                VEC *sum, const int pixels, const int taps, V(index) index) {
     VEC b[K(depthwise_most_taps)];
-
-    /* Once, since a window is the whole row; GCC makes of an `if` what takes 1.1 times as long. */
-    assert(!taps || left == taps);
-    for (; taps && left >= taps; left -= taps) {
+    assert(args->tap_columns == taps && args->column_dilation == 1 && args->column_step == 1);
+    FASTCONV_UNROLL
+    for (int t = 0; t < taps; t++) b[t] = V(load)(w + t * args->group * args->weights_stride);
+    FASTCONV_UNROLL
+    for (int j = 0; j < pixels - 1 + taps; j++) {
+        const VEC x = V(keep)(K(load_inputs)(args, in + j * args->in_column, LANES, index));
         FASTCONV_UNROLL
-        for (int t = 0; t < taps; t++) b[t] = K(load_up_to)(w + t * w_tap, lanes);
-        FASTCONV_UNROLL
-        for (int j = 0; j < (pixels - 1) * stride + taps; j++) {
-            if (edges && (j * dilation < first || j * dilation >= end)) continue;
-            const VEC x = V(keep)(K(load_inputs)(args, in + j * step, lanes, index));
-            FASTCONV_UNROLL
-            for (int t = 0; t < taps; t++) {
-                const int m = (j - t) / (stride ? stride : 1);
-                if (j >= t && (j - t) % (stride ? stride : 1) == 0 && m < pixels) sum[m] = V(fma)(x, b[t], sum[m]);
-            }
-        }
-        in += taps * step;
-        w += taps * w_tap;
-        first -= taps * dilation;
-        end -= taps * dilation;
+        for (int t = 0; t < taps; t++)
+            if (j >= t && j - t < pixels) sum[j - t] = V(fma)(x, b[t], sum[j - t]);
     }
-    if (taps) return;
-    for (; left > 0; left--, in += step, w += w_tap, first -= dilation, end -= dilation) {
-        b[0] = K(load_up_to)(w, lanes);
+}
+
+/* The same of any taps.  [first, end) are the columns from `in` on that are inside, which matters at `edges` only. */
+static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
+                                             ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels,
+                                             const int lanes, const int edges, V(index) index) {
+    const ptrdiff_t dilation = args->column_dilation;
+    for (ptrdiff_t t = 0; t < args->tap_columns; t++, first -= dilation, end -= dilation) {
+        const VEC b = K(load_up_to)(w, lanes);
         FASTCONV_UNROLL
         for (int m = 0; m < pixels; m++) {
             const ptrdiff_t at = m * args->column_step;
             if (edges && (at < first || at >= end)) continue;
-            sum[m] = V(fma)(K(load_inputs)(args, in + at * args->in_column, lanes, index), b[0], sum[m]);
+            sum[m] = V(fma)(K(load_inputs)(args, in + at * args->in_column, lanes, index), b, sum[m]);
         }
+        in += dilation * args->in_column;
+        w += args->group * args->weights_stride;
     }
 }
 
-/* Pixels [p, p + pixels) of output row y, one vector of channels from c on.  pixels, taps and stride are constants, so
- * that the compiler keeps sums and window in registers; taps 0 stands for any number of them and any stride. */
+/* Pixels [p, p + pixels) of output row y, one vector of channels from c on.  pixels and taps are constants, so that the
+ * compiler keeps sums and window in registers; taps 0 stands for any that need not be neighbours. */
 static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
-                                              ptrdiff_t c, const int pixels, const int taps, const int stride,
-                                              const int lanes, const int edges, V(index) first) {
+                                              ptrdiff_t c, const int pixels, const int taps, const int lanes,
+                                              const int edges, V(index) first) {
     const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
     const int group = (int)args->group;
     const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column
@@ -86,8 +78,12 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
         const REAL *x = in;
         for (int i = 0, held = 0; i < group; i++, held++, w += args->weights_stride) {
             if (held == args->group_outputs) held = 0, x += LANES;
-            K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, taps,
-                             stride, lanes, edges, V(add_index)(first, held));
+            const V(index) index = V(add_index)(first, held);
+            if (taps)
+                K(depthwise_window)(args, x, w, sum, pixels, taps, index);
+            else
+                K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, lanes,
+                                 edges, index);
         }
     }
     FASTCONV_UNROLL
@@ -97,8 +93,8 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
 /* Pixels from p on of output row y, up to `end` or a little further; returns where it stopped.  Tiles at the end compute
  * some pixels of the one before again, unless sums are added to what is there. */
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
-                                                     ptrdiff_t end, ptrdiff_t c, const int taps, const int stride,
-                                                     const int lanes, const int edges, V(index) first) {
+                                                     ptrdiff_t end, ptrdiff_t c, const int taps, const int lanes,
+                                                     const int edges, V(index) first) {
     enum { half = DEPTHWISE_PIXELS / 2, few = (half + 1) / 2 };
     const int most = edges ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
     const ptrdiff_t pixels = args->pixels;
@@ -107,18 +103,18 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
         const int again = !args->accumulate;
         if (most > half && (rest >= most || (again && rest > half && pixels >= most))) {
             p = rest < most ? pixels - most : p;
-            K(depthwise_tile)(args, y, p, c, most, taps, stride, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, most, taps, lanes, edges, first);
             p += most;
         } else if (rest >= half || (again && rest > few && pixels >= half)) {
             p = rest < half ? pixels - half : p;
-            K(depthwise_tile)(args, y, p, c, half, taps, stride, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, half, taps, lanes, edges, first);
             p += half;
         } else if (rest >= few || (again && pixels >= few)) {
             p = rest < few ? pixels - few : p;
-            K(depthwise_tile)(args, y, p, c, few, taps, stride, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, few, taps, lanes, edges, first);
             p += few;
         } else {
-            K(depthwise_tile)(args, y, p++, c, 1, taps, stride, lanes, edges, first);
+            K(depthwise_tile)(args, y, p++, c, 1, taps, lanes, edges, first);
         }
     }
     return p;
@@ -127,7 +123,7 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
 /* A strip of pixels at a time: all rows of one vector of channels, then of the next, so that its weights and the input
  * rows it reads again stay near.  At `edges`, channels may be less than a vector, or end with a part of one. */
 static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
-                                                  const int stride, const int edges) {
+                                                  const int edges) {
     const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
     const V(index) first = K(first_inputs)(args->group, args->group_outputs);
@@ -138,7 +134,7 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
         for (ptrdiff_t c = 0; c >= 0 && channels > 0;) {
             const int lanes = !edges || channels - c >= LANES ? LANES : (int)(channels - c);
             for (ptrdiff_t y = 0; y < args->rows; y++)
-                next = K(depthwise_pixels)(args, y, p, end, c, taps, stride, lanes, edges, first);
+                next = K(depthwise_pixels)(args, y, p, end, c, taps, lanes, edges, first);
             c = !edges ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
         }
     }
@@ -146,13 +142,13 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
-#define PIXELS(name, taps, stride, edges)                                                     \
+#define PIXELS(name, taps, edges)                                                            \
     static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { \
-        K(depthwise_channels)(args, taps, stride, edges);                                    \
+        K(depthwise_channels)(args, taps, edges);                                            \
     }
-PIXELS(any_grouped, 0, 0, 0)
-PIXELS(5s1_grouped, 5, 1, 0)
-PIXELS(part, 0, 0, 1)
+PIXELS(any_grouped, 0, 0)
+PIXELS(5s1_grouped, 5, 0)
+PIXELS(part, 0, 1)
 #undef PIXELS
 
 /* Pixels [p, end) of every row. */
@@ -183,7 +179,6 @@ static void K(depthwise_neighbours)(fastconv_depthwise_args *args) {
     K(close_gaps)(&args->row_step, &args->row_dilation, &args->in_row, &args->first_row, &args->end_row);
     K(close_gaps)(&args->column_step, &args->column_dilation, &args->in_column, &args->first_column, &args->end_column);
     const ptrdiff_t taps = args->tap_columns, step = args->column_step, across = args->column_dilation;
-    const int window = DEPTHWISE_WINDOWS && taps == 5 && across == 1 && step == 1;
 
     if (args->shared)
         K(depthwise_shared)(args);
@@ -196,6 +191,7 @@ static void K(depthwise_neighbours)(fastconv_depthwise_args *args) {
     else if (args->group == 1 && args->row_dilation == 1 && across == 1 && step <= 2)
         K(depthwise_windows)(args);
     else {      /* groups of one, too: to permute nothing takes less than to look for padding, but for the edges */
+        const int window = DEPTHWISE_WINDOWS && taps == 5 && across == 1 && step == 1;
         const ptrdiff_t last = args->end_column - 1 - (taps - 1) * across, pixels = args->pixels;
         const ptrdiff_t right = last < 0 ? 0 : last / step >= pixels ? pixels : last / step + 1;
         const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;

@@ -74,7 +74,7 @@ static FASTCONV_INLINE void K(window_column)(const fastconv_depthwise_args *args
 
 /* The tiles of all rows, of each all channels. */
 static FASTCONV_INLINE void K(window_columns)(const fastconv_depthwise_args *given, const int taps, const int stride) {
-    /* Other numbers of taps are rare, and their code is long: they have one tile. */
+    /* Other numbers of taps are rare, and their code is long: they have one tile, of 7 pixels or 8. */
     enum { most = DEPTHWISE_PIXELS, middle = (most + 1) / 2, any = most > 8 ? middle : most };
     const int wide = taps ? most : any, half = taps ? middle : any;
     const fastconv_depthwise_args own = *given, *const args = &own;     /* stores cannot change what is local */
@@ -108,6 +108,7 @@ WINDOW(any_s2, 0, 2)
 static void K(depthwise_windows)(const fastconv_depthwise_args *args) {
     const int stride = (int)args->column_step;
     assert(args->row_dilation == 1 && args->column_dilation == 1 && stride <= 2 && args->channels >= LANES);
+    assert(!args->accumulate || (args->first_vector == 0 && args->channels % LANES == 0));
 #if DEPTHWISE_WINDOWS
     if (args->tap_columns == 5) {
         (stride == 1 ? K(window_5s1) : K(window_5s2))(args);
