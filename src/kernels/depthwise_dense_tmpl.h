@@ -101,7 +101,8 @@ static FASTCONV_NOINLINE void K(dense_vector)(const fastconv_depthwise_args *arg
 
 /* Whether it applies. */
 static int K(dense_apply)(const fastconv_depthwise_args *args) {
-    return args->room && args->group == 1 && args->rows > 0 && args->channels > 0 && !(args->accumulate && args->channels % LANES)
+    return args->room && args->group == 1 && args->rows > 0 && args->channels > 0
+           && !(args->accumulate && args->channels % LANES)
            && args->row_dilation == 1 && args->column_dilation == 1 && args->column_step <= 2;
 }
 

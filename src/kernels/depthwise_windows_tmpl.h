@@ -1,8 +1,8 @@
 /* Part of depthwise: rows of any number of taps, down a column of tiles; each channel has its own weights.
  *
- * Five or seven taps are a window: each input vector is loaded once for every tap that reads it, whose weights stay in
- * registers.  A few pixels of one vector of channels go down the rows of output, which find most of the rows that they
- * read in L1.  Padding is left out, column by column. */
+ * Five or seven taps are a window, others windows of three: each input vector is loaded once for every tap of one that
+ * reads it, whose weights stay in registers.  A few pixels of one vector of channels go down the rows of output, which
+ * find most of the rows that they read in L1.  Padding is left out, column by column. */
 
 enum { K(window_taps) = 7 };
 
@@ -93,7 +93,7 @@ static FASTCONV_INLINE void K(window_columns)(const fastconv_depthwise_args *giv
 /* Functions of their own, each with registers for its tiles. */
 #define WINDOW(name, taps, stride)                                                        \
     static FASTCONV_NOINLINE void K(window_##name)(const fastconv_depthwise_args *args) { \
-        K(window_columns)(args, taps, stride);                                           \
+        K(window_columns)(args, taps, stride);                                            \
     }
 #if DEPTHWISE_WINDOWS
 WINDOW(5s1, 5, 1)
