@@ -12,6 +12,7 @@ cdef struct Axis:
     bint consecutive            # within a phase the offsets rise by one
     double missing              # share of the taps of all steps that read from padding
     Py_ssize_t breaks           # places where steps begin or cease to read through a tap, at most, in a phase
+    Py_ssize_t edges            # steps that read through some taps of their phase only, at most, in a phase
     Py_ssize_t min_offset, max_offset
     Py_ssize_t *tap_index       # [taps] of the kernel, by phase, offsets rising
     Py_ssize_t *tap_offset      # [taps]

@@ -27,14 +27,16 @@ cdef void sort_tap(Axis *axis, Py_ssize_t count, Py_ssize_t first, Py_ssize_t of
 
 cdef void find_phases(Axis *axis) noexcept nogil:
     """Where each phase starts among the sorted taps, and what all taps have in common."""
-    cdef Py_ssize_t i, first, steps, low, high, breaks = 0
+    cdef Py_ssize_t i, first, steps, low, high, breaks = 0, inner = 0, end = 0
+    cdef bint opens
     cdef double products = 0, real = 0
-    axis.phases = axis.breaks = 0
+    axis.phases = axis.breaks = axis.edges = 0
     axis.consecutive = True
     axis.padded = False
     for i in range(axis.taps):
         first = axis.phase_first[i]
-        if i == 0 or first != axis.phase_first[axis.phases - 1]:
+        opens = i == 0 or first != axis.phase_first[axis.phases - 1]
+        if opens:
             axis.phase_start[axis.phases] = i
             axis.phase_first[axis.phases] = first
             axis.phases += 1
@@ -48,8 +50,10 @@ cdef void find_phases(Axis *axis) noexcept nogil:
         high = min(max(ceil_div(axis.in_size - axis.tap_offset[i], axis.in_step), low), steps)
         products += steps
         real += high - low
-        breaks = (0 if axis.phase_start[axis.phases - 1] == i else breaks) + (0 < low < steps) + (0 < high < steps)
+        breaks = (0 if opens else breaks) + (0 < low < steps) + (0 < high < steps)
         axis.breaks = max(axis.breaks, breaks)
+        inner, end = low if opens else max(inner, low), high if opens else min(end, high)
+        axis.edges = max(axis.edges, steps - max(end - inner, 0))
         if high - low < steps:
             axis.padded = True
     axis.missing = (products - real) / products if products else 0

@@ -17,6 +17,7 @@ cdef struct PixelClass:
     Py_ssize_t first_row, end_row       # taps, counted from the first of the phase
     Py_ssize_t first_column, end_column
     bint started                        # out holds a part of the sum
+    bint pooled                         # so few pixels that each tap is taken for those of several classes at once
     Py_ssize_t in_step, out_step        # elements between pixels, if only the first one has pointers; or 0
 
 # Steps [row, end_row) x [column, end_column) of a block.
@@ -29,8 +30,9 @@ cdef struct Workspace:
     const void **reads
     void **writes
     const void **dy                     # weight_grad: of each pixel, in the place of `writes`
-    const void **some_reads             # weight_grad: of the pixels that do not read padding through a tap
-    const void **some_dy
+    const void **some_reads             # of the pixels that do not read padding through a tap
+    void **some_writes
+    const void **some_dy                # weight_grad: in the place of `some_writes`
     Py_ssize_t *offsets                 # of each run, from a pixel's pointer
     Py_ssize_t *run_k                   # where it starts in K
     Py_ssize_t *some_offsets            # the same of a class that has only some of the runs

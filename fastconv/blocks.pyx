@@ -9,7 +9,7 @@ from libc.string cimport memset
 from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
-from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
+from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
 from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down, has_windows
 
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
@@ -28,9 +28,10 @@ cdef void open_workspace(const Plan *plan, char *threads, Py_ssize_t thread, Wor
     at += plan.pointer_bytes
     work.writes, work.dy = <void **> at, <const void **> at
     at += plan.pointer_bytes
-    if plan.op == WEIGHT_GRAD:
-        work.some_reads, work.some_dy = <const void **> at, <const void **> (at + plan.pointer_bytes)
-        at += 2 * plan.pointer_bytes
+    work.some_reads = <const void **> at
+    at += plan.pointer_bytes
+    work.some_writes, work.some_dy = <void **> at, <const void **> at
+    at += plan.pointer_bytes
     work.offsets = <Py_ssize_t *> at
     at += plan.offset_bytes
     work.run_k = <Py_ssize_t *> at

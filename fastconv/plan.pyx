@@ -22,7 +22,7 @@ cdef Py_ssize_t MANY_GROUPS = 8
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
-# Halves of a cycle that a vector of gathered input takes, and the share of its time that a pass must save for pixels
+# Halves of a cycle that a line of gathered input takes, and the share of its time that a pass must save for pixels
 # at the edges to go by themselves.
 cdef double COPYING = 8
 cdef double WORTH_TRIMMING = 0.01
@@ -147,17 +147,24 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
     """
     cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
-    cdef Py_ssize_t bands = min(plan.rows.breaks + 1, plan.rows.extent) + pixels // TARGET_PIXELS
-    cdef Py_ssize_t classes = bands * min(plan.columns.breaks, plan.columns.extent - 1)
-    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick.
+    cdef Py_ssize_t above = min(plan.rows.breaks, plan.rows.extent - 1)
+    cdef Py_ssize_t beside = min(plan.columns.breaks, plan.columns.extent - 1)
     cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
-    cdef double cost = classes * (
-        (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 120.0 / (max(K, 1) * vectors))
+    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, phases = max(plan.rows.phases * plan.columns.phases, 1)
+    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick; or, of those in the
+    # corners, which are pooled, a call and a look at each for every tap, and sums that are read and written.
+    cdef double cycle = (1.0 + phases) / (max(K, 1) * vectors)     # not every phase has as many classes
+    cdef double apart = (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 60 * cycle
+    cdef double passing = vectors + (3 if plan.out_channels % plan.kernels.lanes else 1)    # masked, it takes longer
+    cdef double pooled = taps // phases * (60 + 4 * above * beside) * cycle + 6 * (
+        (1 - plan.rows.missing) * (1 - plan.columns.missing) * plan.rows.edges * plan.columns.edges
+        * passing / (max(plan.in_channels, 1) * vectors))
+    cdef double cost = beside * (1 + pixels // TARGET_PIXELS) * apart + min(above * beside * apart, pooled)
     cdef double saved = plan.columns.missing
     # Without padding to multiply, there is no need for a copy of the input either.
     if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
-        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels / (
-            plan.kernels.lanes * max(K, 1) * vectors)
+        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels * plan.itemsize / (
+            64 * max(K, 1) * vectors)
     return saved * pixels - cost > WORTH_TRIMMING * pixels
 
 
@@ -309,8 +316,8 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     if plan.narrow:             # rows of K, the last with a surplus that makes whole vectors
         columns = ceil_div(plan.out_channels, plan.panels)
         plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)
-    plan.thread_bytes = (plan.scratch_bytes + (4 if plan.op == WEIGHT_GRAD else 2) * plan.pointer_bytes
-                         + 4 * plan.offset_bytes + plan.class_bytes + plan.slice_bytes)
+    plan.thread_bytes = (plan.scratch_bytes + 4 * plan.pointer_bytes + 4 * plan.offset_bytes
+                         + plan.class_bytes + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
     plan.workspace_bytes = plan.packed_bytes + plan.partial_bytes + plan.threads * plan.thread_bytes + 64
 

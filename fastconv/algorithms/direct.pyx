@@ -6,6 +6,7 @@
             for each phase, group and panel of output channels
                 for each slice of K: pack its weights unless they are packed or read in place
                     for each class of pixels, which read through the same taps: conv kernel
+                    for each tap, those pixels whose classes are too small for a tile: conv kernel
 
 An output element is one chain of fused multiply-adds in the order of K, so neither blocks, panels,
 slices nor threads change a bit of it.
@@ -13,7 +14,8 @@ slices nor threads change a bit of it.
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_conv_args, fastconv_pack_args, flush_denormals, restore_mode, spare_shuffles)
+    FASTCONV_LATENT_SUMS, fastconv_conv_args, flush_denormals, restore_mode, spare_shuffles)
+from fastconv.algorithms.panels cimport pack_narrow, pack_slice
 from fastconv.axes cimport aligned, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, may_stream,
@@ -38,74 +40,6 @@ cdef struct Job:
     char *threads               # workspace of the first thread
     bint streams                # the result goes to memory past the caches, whose lines need not be read then
     int finite                  # the weights packed so far hold no NaN and no infinity
-
-
-cdef void pack_slice(
-    const Job *job, const Phase *phase, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t first, Py_ssize_t end,
-    char *to, int *finite,
-) noexcept nogil:
-    """Rows [first, end) of K of one panel: (row tap, column tap, channel), channels fastest."""
-    cdef const Plan *plan = job.plan
-    cdef const Tensor *w = job.w
-    cdef fastconv_pack_args args
-    cdef Py_ssize_t channels = plan.in_channels, size = plan.itemsize
-    cdef Py_ssize_t start = panel_start(plan, panel)
-    cdef Py_ssize_t tap, channel, k = first, k_stride, n_stride, group_stride
-    if plan.op == INPUT_GRAD:   # the kernel's output channels are summed over
-        k_stride, n_stride = w.channel_stride, w.column_stride
-        group_stride = channels * w.channel_stride
-    else:
-        k_stride, n_stride = w.column_stride, w.channel_stride
-        group_stride = plan.out_channels * w.channel_stride
-    args.panel_stride = panel_start(plan, panel + 1) - start
-    args.columns = min(plan.out_channels - start, args.panel_stride)
-    args.row_stride, args.column_stride = k_stride, n_stride
-    args.finite = finite
-    args.panel = to
-    while k < end:
-        tap = k // channels
-        channel = k - tap * channels
-        args.rows = min(channels - channel, end - k)
-        args.source = w.data + size * (
-            plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
-            + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
-            + group * group_stride + start * n_stride + channel * k_stride)
-        plan.kernels.pack(&args)
-        args.panel = <char *> args.panel + args.rows * args.panel_stride * size
-        k += args.rows
-
-
-cdef void pack_narrow(
-    const Job *job, const Phase *phase, Py_ssize_t group, Py_ssize_t panel, char *to, int *finite,
-) noexcept nogil:
-    """All of K of one panel, a row of weights for each output channel.
-
-    The pack kernel writes whole vectors: each tap's surplus is overwritten by the next tap, and the
-    last one's falls into the rest of the panel, which is wider than the rows.
-    """
-    cdef const Plan *plan = job.plan
-    cdef const Tensor *w = job.w
-    cdef fastconv_pack_args args
-    cdef Py_ssize_t channels = plan.in_channels, column, tap, group_stride, n_stride
-    if plan.op == INPUT_GRAD:
-        args.column_stride, n_stride = w.channel_stride, w.column_stride
-        group_stride = channels * w.channel_stride
-    else:
-        args.column_stride, n_stride = w.column_stride, w.channel_stride
-        group_stride = plan.out_channels * w.channel_stride
-    args.rows, args.columns = 1, channels
-    args.row_stride = 0
-    args.panel_stride = (channels + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
-    args.finite = finite
-    args.panel = to
-    for column in range(panel_start(plan, panel), panel_start(plan, panel + 1)):
-        for tap in range(phase.rows * phase.columns):
-            args.source = w.data + plan.itemsize * (
-                plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
-                + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
-                + group * group_stride + column * n_stride)
-            plan.kernels.pack(&args)
-            args.panel = <char *> args.panel + channels * plan.itemsize
 
 
 cdef inline Py_ssize_t packed_column(const Plan *plan, Py_ssize_t unit) noexcept nogil:
@@ -133,9 +67,9 @@ cdef void pack_unit(Job *job, Py_ssize_t unit) noexcept nogil:
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
             if plan.narrow:
-                pack_narrow(job, &phase, group, panel, packed_panel(job, &phase, unit), &job.finite)
+                pack_narrow(plan, job.w, &phase, group, panel, packed_panel(job, &phase, unit), &job.finite)
             else:
-                pack_slice(job, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
+                pack_slice(plan, job.w, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
                            packed_panel(job, &phase, unit), &job.finite)
 
 
@@ -181,6 +115,8 @@ cdef void run_slice(
     cdef fastconv_conv_args args
     for index in range(classes):
         pixels = work.classes + index
+        if pixels.pooled:
+            continue
         args = slice[0]
         if leave_out:
             choose_runs(job, phase, work, pixels, first_run, &args)
@@ -196,6 +132,81 @@ cdef void run_slice(
         args.accumulate = pixels.started
         job.kernel(&args)
         pixels.started = True
+
+
+cdef Py_ssize_t pool_pixels(
+    const Workspace *work, Py_ssize_t classes, Py_ssize_t row, Py_ssize_t column,
+) noexcept nogil:
+    """Point to the pixels of pooled classes that read inside the input through a tap; returns how many.
+
+    A negative row stands for any tap.
+    """
+    cdef Py_ssize_t index, at, count = 0
+    cdef const PixelClass *pixels
+    for index in range(classes):
+        pixels = work.classes + index
+        if pixels.pooled and (row < 0 or (pixels.first_row <= row < pixels.end_row
+                                          and pixels.first_column <= column < pixels.end_column)):
+            for at in range(pixels.start, pixels.start + pixels.pixels):
+                work.some_reads[count], work.some_writes[count] = work.reads[at], work.writes[at]
+                count += 1
+    return count
+
+
+cdef void run_pool(
+    const Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, const fastconv_conv_args *slice,
+    Py_ssize_t first_run, Py_ssize_t first_k, Py_ssize_t group_offset,
+) noexcept nogil:
+    """A slice of K over the pooled classes, tap by tap.
+
+    Sums are written and read for each tap, which costs less than a tile for every pixel or two.
+    """
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t taps = phase.columns if plan.merged else 1, channels = plan.in_channels     # of a run
+    cdef Py_ssize_t tap, first, end
+    cdef fastconv_conv_args args = slice[0]
+    args.in_, args.out = work.some_reads, work.some_writes
+    args.in_step = args.out_step = 0
+    args.runs, args.accumulate, args.stream = 1, True, False
+    for tap in range(first_run * taps, (first_run + slice.runs) * taps):
+        first = max(slice.in_offset, tap % taps * channels)
+        end = min(slice.in_offset + slice.run_length, tap % taps * channels + channels)
+        if first >= end:
+            continue
+        args.pixels = pool_pixels(work, classes, tap // phase.columns, tap % phase.columns)
+        args.run_offset, args.run_k = work.offsets + tap // taps, work.run_k + tap // taps
+        args.in_offset, args.k_offset = first + group_offset, first - first_k
+        args.run_length = end - first
+        if args.pixels > 0:
+            job.kernel(&args)
+
+
+cdef bint start_pool(
+    const Job *job, const Phase *phase, const Workspace *work, Py_ssize_t classes, Py_ssize_t vectors,
+    fastconv_conv_args *args,
+) noexcept nogil:
+    """Choose the classes to pool, and give their pixels what every sum starts from; returns whether there are any.
+
+    Those whose sums are so few that they would wait for one another, if they share a tap at all.
+    """
+    cdef Py_ssize_t index, taps = 0
+    cdef PixelClass *pixels
+    for index in range(classes):
+        pixels = work.classes + index
+        pixels.pooled = job.plan.trimmed and not job.plan.narrow and pixels.pixels * vectors < FASTCONV_LATENT_SUMS
+        if pixels.pooled:
+            taps += (pixels.end_row - pixels.first_row) * (pixels.end_column - pixels.first_column)
+    for index in range(classes):
+        pixels = work.classes + index
+        pixels.pooled = pixels.pooled and taps > phase.rows * phase.columns
+        pixels.started = pixels.pooled
+    args.pixels = pool_pixels(work, classes, -1, 0)
+    if args.pixels > 0:
+        args.in_, args.out = work.some_reads, work.some_writes
+        args.in_step = args.out_step = 0
+        args.runs, args.accumulate, args.stream = 0, False, False
+        job.kernel(args)
+    return args.pixels > 0
 
 
 cdef void finish_classes(
@@ -220,7 +231,8 @@ cdef void run_panel(
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels
     cdef Py_ssize_t start = panel_start(plan, panel), width = panel_start(plan, panel + 1) - start
-    cdef Py_ssize_t length = phase.run_length, run = 0, at = 0, index, first_k, part
+    cdef Py_ssize_t length = phase.run_length, run = 0, at = 0, first_k, part
+    cdef bint pools
     cdef int finite
     cdef fastconv_conv_args args
     args.columns = min(plan.out_channels - start, width)
@@ -228,8 +240,7 @@ cdef void run_panel(
     args.weights_stride = phase.rows * phase.columns * plan.in_channels if plan.narrow else width
     args.bias = job.bias + args.out_offset * plan.itemsize if job.bias != NULL else NULL
     args.permute = spare_shuffles()
-    for index in range(classes):
-        work.classes[index].started = False
+    pools = start_pool(job, phase, work, classes, width // plan.kernels.lanes, &args)
     while run < phase.runs:
         # A slice is several whole runs, or a part of one.
         args.runs = min(max(plan.depth_block // max(length, 1), 1), phase.runs - run)
@@ -247,14 +258,16 @@ cdef void run_panel(
             finite = True
             args.weights = work.slice
             if plan.narrow:
-                pack_narrow(job, phase, group, panel, work.slice, &finite)
+                pack_narrow(plan, job.w, phase, group, panel, work.slice, &finite)
             else:
                 first_k = run * length + at
-                pack_slice(job, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
+                pack_slice(plan, job.w, phase, group, panel, first_k, first_k + args.runs * part, work.slice, &finite)
             if not finite:
                 fastconv_set_setting(&job.finite, False)
         run_slice(job, phase, work, classes, &args, run, first_k, (group - first_group) * source_group(plan),
                   plan.finite_only or plan.op == INPUT_GRAD)
+        if pools:
+            run_pool(job, phase, work, classes, &args, run, first_k, (group - first_group) * source_group(plan))
         at += part
         if at == length:
             at = 0
