@@ -175,10 +175,14 @@ cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noe
     has no padding to multiply.
     """
     cdef bint padded = plan.rows.padded or plan.columns.padded
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
     if plan.op == FORWARD and not may_clip:
         return
     plan.finite_only = padded and plan.op == FORWARD
-    plan.trimmed = choose_trimmed(plan, depth(plan)) or choose_dot(plan)
+    plan.trimmed = choose_trimmed(plan, depth(plan)) or choose_dot(plan) or (
+        # Weights that are packed slice by slice are not known to be finite beforehand.
+        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and pixels <= TARGET_PIXELS
+        and plan.groups * plan.panels * whole_lines(depth(plan) * plan.panel * plan.itemsize) > caches().l1 // 2)
     if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
         plan.gathered = False
 

@@ -193,7 +193,8 @@ cdef bint start_pool(
     cdef PixelClass *pixels
     for index in range(classes):
         pixels = work.classes + index
-        pixels.pooled = job.plan.trimmed and not job.plan.narrow and pixels.pixels * vectors < FASTCONV_LATENT_SUMS
+        pixels.pooled = pixels.pixels * vectors < FASTCONV_LATENT_SUMS and not job.plan.narrow and (
+            job.plan.finite_only or job.plan.op == INPUT_GRAD)
         if pixels.pooled:
             taps += (pixels.end_row - pixels.first_row) * (pixels.end_column - pixels.first_column)
     for index in range(classes):
