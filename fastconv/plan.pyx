@@ -150,13 +150,14 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     cdef Py_ssize_t above = min(plan.rows.breaks, plan.rows.extent - 1)
     cdef Py_ssize_t beside = min(plan.columns.breaks, plan.columns.extent - 1)
     cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
-    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps, phases = max(plan.rows.phases * plan.columns.phases, 1)
-    # A class more means a call of 60 cycles and a tile that may have too few sums to be quick; or, of those in the
-    # corners, which are pooled, a call and a look at each for every tap, and sums that are read and written.
-    cdef double cycle = (1.0 + phases) / (max(K, 1) * vectors)     # not every phase has as many classes
-    cdef double apart = (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (4 * vectors) + 60 * cycle
+    cdef Py_ssize_t phases = max(plan.rows.phases * plan.columns.phases, 1)
+    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // phases
+    # A class more means a call of 60 cycles, a choice of taps, and a tile that may have too few sums to be quick; or, of
+    # those in the corners, which are pooled, a call and a look at each for every tap, and sums that are read and written.
+    cdef double cycle = (1.0 + phases) / (max(K, 1) * vectors)      # not every phase has as many classes
+    cdef double apart = (60 + 6 * taps) * cycle + (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (8 * vectors)
     cdef double passing = vectors + (3 if plan.out_channels % plan.kernels.lanes else 1)    # masked, it takes longer
-    cdef double pooled = taps // phases * (60 + 4 * above * beside) * cycle + 6 * (
+    cdef double pooled = taps * (60 + 4 * above * beside) * cycle + 6 * (
         (1 - plan.rows.missing) * (1 - plan.columns.missing) * plan.rows.edges * plan.columns.edges
         * passing / (max(plan.in_channels, 1) * vectors))
     cdef double cost = beside * (1 + pixels // TARGET_PIXELS) * apart + min(above * beside * apart, pooled)
