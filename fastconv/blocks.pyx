@@ -272,12 +272,13 @@ cdef void point_class(
     const Plan *plan, const Block *block, const Phase *phase, const Source *source, const Area *area, char *out,
     const Workspace *work, PixelClass *found,
 ) noexcept nogil:
-    """Point to every pixel of a class, or to the first alone where that is enough for conv_narrow."""
+    """Point to every pixel of a class, or to the first alone where that is enough for the kernel."""
     cdef Block first_image = block[0]
     cdef Area first = area[0]
     cdef Py_ssize_t pixels = block.images * (area.end_row - area.row) * (area.end_column - area.column)
     found.in_step = found.out_step = 0
-    if plan.narrow and pixels > 1 and evenly_spaced(plan, block, source, area):
+    if pixels > 1 and (plan.narrow or (plan.packs_pixels and source.column_stride == plan.in_channels)) and (
+            evenly_spaced(plan, block, source, area)):
         found.in_step, found.out_step = source.column_stride, plan.columns.out_step * plan.out_total
         first_image.images, first.end_row, first.end_column = 1, first.row + 1, first.column + 1
     point_pixels(plan, &first_image, phase, source, &first, out, work.reads + found.start, work.writes + found.start)

@@ -82,6 +82,18 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
         inputs <= 2 * lanes and inputs % outputs == 0 and plan.groups * outputs % lanes == 0)
 
 
+cdef inline bint packs_pixels(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noexcept nogil:
+    """Whether a product with every pixel has so few channels that a vector takes two pixels or more.
+
+    A single output channel has vectors along the inputs instead, if those are more than a few.
+    """
+    cdef Py_ssize_t pixels = plan.kernels.lanes // max(inner, outer)
+    return (plan.op != WEIGHT_GRAD and plan.groups == plan.rows.taps == plan.columns.taps == 1
+            and plan.rows.in_step == plan.columns.in_step == plan.rows.out_step == plan.columns.out_step == 1
+            and not (plan.rows.padded or plan.columns.padded)
+            and pixels > 1 and (outer > 1 or inner <= 2 * pixels))
+
+
 cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
     """Whether several filters over a single channel are as many channels of one filter each, not groups of a channel.
 
@@ -112,8 +124,8 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t lanes = plan.kernels.lanes, inner = g.in_channels // g.groups, outer = g.out_channels // g.groups
     cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // max(plan.rows.phases * plan.columns.phases, 1)
-    if plan.op == WEIGHT_GRAD or plan.tiled or (plan.depthwise and plan.group == 1 and plan.shared == 0) or (
-            plan.rows.extent * plan.columns.extent == 1):
+    if plan.op == WEIGHT_GRAD or plan.tiled or plan.packs_pixels or (
+            plan.depthwise and plan.group == 1 and plan.shared == 0) or plan.rows.extent * plan.columns.extent == 1:
         return False
     if plan.op == INPUT_GRAD:
         inner, outer = outer, inner

@@ -4,7 +4,7 @@ Everything here follows from the geometry, but for what is said of an input's la
 """
 from fastconv._kernels cimport FASTCONV_EVEN_COLUMNS, FASTCONV_LATENT_SUMS, caches, fastconv_check_args
 from fastconv.axes cimport Axis, ceil_div, reads_everywhere
-from fastconv.few_channels cimport all_see_few, fits_vectors, leaves_edges_out, stays_single
+from fastconv.few_channels cimport all_see_few, fits_vectors, leaves_edges_out, packs_pixels, stays_single
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.strips cimport alternating_taps, copies_strips, goes_down, stretches_pay
@@ -62,9 +62,10 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     if tiled or g.groups == 1 or not fits_vectors(plan) or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights)):
         plan.group = plan.group_outputs = 1
-    single = inner == 1 and not tiled and stays_single(plan, multiplier)
+    plan.packs_pixels = not tiled and packs_pixels(plan, inner, multiplier)
+    single = inner == 1 and not (tiled or plan.packs_pixels) and stays_single(plan, multiplier)
     plan.shared = 0
-    if not (tiled or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
+    if not (tiled or plan.packs_pixels or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
         if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
             plan.shared = inner
         elif plan.op == INPUT_GRAD and all_see_few(plan, multiplier, inner) and (
@@ -110,7 +111,7 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    if plan.tiled or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
+    if plan.tiled or plan.packs_pixels or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
         return False
     # All of K must be packed at once.
     if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:

@@ -202,7 +202,7 @@ cdef bint are_few(const Plan *plan, const Tensor *weights) noexcept nogil:
     """
     cdef Py_ssize_t pixels = plan.images * plan.rows.extent * plan.columns.extent
     cdef bint far = plan.out_channels * plan.itemsize * depth(plan) > caches().l2
-    if plan.op == INPUT_GRAD or plan.groups > 1 or plan.tiled or plan.depthwise or plan.narrow:
+    if plan.op == INPUT_GRAD or plan.groups > 1 or plan.tiled or plan.depthwise or plan.narrow or plan.packs_pixels:
         return False
     if plan.op == WEIGHT_GRAD:
         return pixels <= FASTCONV_FEW_PIXELS // 2 and plan.out_channels >= plan.kernels.lanes
@@ -371,7 +371,7 @@ cdef void make_plan(
     plan.rows.bare = op != WEIGHT_GRAD and (plan.clipped if plan.depthwise else op == INPUT_GRAD or plan.finite_only)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
-    elif not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
+    elif plan.packs_pixels or (not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED):
         pixels, scratch = MANY_PIXELS, MOST_SCRATCH
     elif plan.groups == plan.panels == 1 and not plan.depthwise and depth(plan) <= plan.depth_block:
         # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.

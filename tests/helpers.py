@@ -150,6 +150,7 @@ GEOMETRIES = [
     Conv((1, 1, 1, 1), (1, 1, 1, 1)),  # the smallest
     Conv((1, 1, 1, 5), (3, 3, 5, 6), padding=1),  # one pixel, only the middle tap reads it
     Conv((2, 7, 6, 3), (1, 1, 3, 1)),  # 1x1, one filter
+    Conv((2, 9, 13, 3), (1, 1, 3, 4)),  # several pixels a vector
     Conv((2, 1, 1, 70), (1, 1, 70, 45)),  # a matrix times a few vectors
     Conv((1, 8, 8, 40), (1, 1, 40, 50), stride=2),  # 1x1 with a stride: most of x unread
     Conv((1, 5, 9, 4), (1, 7, 4, 6), padding=(0, 3)),  # wide kernel

@@ -55,7 +55,11 @@ def conv(
     before = call.values(pixels, columns)
     want = np.einsum("pk,kn->pn", wide(x).reshape(pixels, count * length), wide(w[rows]))
     add_start(start, want, before, bias)
-    source, weights_at = call.rows(source), call.rows(weights)
+    line = stepped and name == "conv"  # without gaps, as of a single row
+    weights_at = call.rows(weights)
+    source = call.rows(x.reshape(1, -1) if line else source)
+    if line:
+        before, want = before.reshape(1, -1), want.reshape(1, -1)
     out = call.output(before, want, count * length + 1)
     order = np.arange(pixels) if ordered or stepped else call.rng.permutation(pixels)
     known = order[:1] if stepped else order  # the others follow from the first
@@ -70,10 +74,10 @@ def conv(
         runs=count,
         run_length=length,
         **{"in": call.line(source.addresses(known) - call.bytes(7))},
-        in_step=source.stride if stepped else 0,
+        in_step=(length if line else source.stride) if stepped else 0,
         in_offset=7,
         out=call.line(out.addresses(known) + call.bytes(5)),
-        out_step=out.stride if stepped else 0,
+        out_step=(columns if line else out.stride) if stepped else 0,
         out_offset=-5,
         run_offset=call.line(offset),
         run_k=call.line(run_k + 3),
@@ -106,6 +110,13 @@ def conv_cases(table):
         sizes = case(pixels=pixels, runs=(2, length), permute=True)
         for columns in (1, lanes):
             yield sizes | case(columns=columns, start=next(starts))
+    # Pixels that follow one another, several a vector: whole vectors for some time, then parts.
+    few = itertools.cycle(("zero", "bias"))
+    for columns, length in itertools.product(range(1, lanes // 2 + 1), repeat=2):
+        for pixels in (1, lanes - 1, 4 * lanes + length, 6 * lanes):
+            yield case(
+                pixels=pixels, columns=columns, runs=(1, length), start=next(few), stepped=True
+            )
 
 
 conv_narrow = functools.partial(conv, name="conv_narrow")

@@ -22,6 +22,7 @@ CONVS = [
     Conv((2, 6, 7, 3), (3, 2, 3, 5), stride=(2, 1), padding=((1, 0), (0, 2))),
     Conv((2, 9, 8, 16), (3, 3, 16, 16), padding=1),  # read in place where the layout allows it
     Conv((1, 8, 8, 20), (1, 1, 20, 18)),
+    Conv((2, 12, 9, 3), (1, 1, 3, 2)),  # several pixels a vector, if they follow one another
     Conv((3, 20, 22, 64), (3, 3, 64, 40)),  # dL/dW in pieces, and runs that depend on the layout
     Conv((2, 6, 5, 8), (3, 3, 1, 8), padding=1, groups=8),
 ]

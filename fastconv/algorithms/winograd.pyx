@@ -135,6 +135,7 @@ cdef void multiply(
     args.weights_stride = width
     args.bias = NULL
     args.permute, args.stream = spare_shuffles(), False
+    args.in_step = args.out_step = 0
     for point in range(w.points):
         args.pixels = tiles_of_point(w, work, point, <const void ***> &args.in_, &outputs)
         args.out = <void **> outputs

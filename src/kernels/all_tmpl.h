@@ -50,6 +50,7 @@ static FASTCONV_INLINE ptrdiff_t K(tile_at)(ptrdiff_t p, ptrdiff_t left, ptrdiff
     return p < right - size ? p : right - size;
 }
 
+#include "conv_few_tmpl.h"
 #include "conv_tmpl.h"
 #include "conv_narrow_tmpl.h"
 #include "gemv_tmpl.h"

@@ -189,6 +189,10 @@ static void K(conv)(const fastconv_conv_args *args) {
 #endif
     assert(args->columns >= 1 && columns <= CONV_MAX_COLUMNS && args->weights_stride >= columns * LANES);
     assert(!args->stream || (!args->accumulate && args->columns % LANES == 0));
+    if (args->in_step) {
+        K(conv_few)(args);
+        return;
+    }
 
     for (ptrdiff_t pixel = 0, rows; pixel < args->pixels; pixel += rows) {
         const ptrdiff_t left = args->pixels - pixel, rest = left - full;
