@@ -1,11 +1,9 @@
 """How one call will be computed: blocks, panels, tasks and workspace.
 
-axes.pyx finds the taps and phases, kernel_choice.pyx the kernel, `make_plan` the sizes.  What can change the bits
+axes.pxd finds the taps and phases, kernel_choice.pyx the kernel, `make_plan` the sizes.  What can change the bits
 of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and threads decide only
 what cannot.
 """
-import os
-
 from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, inputs_of
@@ -14,6 +12,7 @@ from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
 from fastconv.strips cimport goes_down, room_bytes
+from fastconv.threads cimport serial_flops
 
 cdef Py_ssize_t FEW_PIXELS = 128
 cdef Py_ssize_t MANY_PIXELS = 4096
@@ -37,21 +36,6 @@ cdef Py_ssize_t MOST_PARTIALS = 4 << 20
 cdef Py_ssize_t GRAD_UNITS = 96
 cdef Py_ssize_t GRAD_PIECE = 384
 cdef Py_ssize_t MOST_PIECES = 16
-
-
-def _serial_flops():
-    given = os.environ.get("FASTCONV_SERIAL_FLOPS", "").strip()
-    try:
-        flops = float(given or 1e6)
-    except ValueError:
-        flops = -1.0
-    if not flops >= 0:
-        raise ValueError(f"FASTCONV_SERIAL_FLOPS must be a number of at least 0, got {given!r}")
-    return flops
-
-
-# Below this a second thread costs more than it saves: docs/performance.md says how that was measured.
-cdef double SERIAL_FLOPS = _serial_flops()
 
 
 cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:
@@ -152,8 +136,9 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
     cdef Py_ssize_t phases = max(plan.rows.phases * plan.columns.phases, 1)
     cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // phases
-    # A class more means a call of 60 cycles, a choice of taps, and a tile that may have too few sums to be quick; or, of
-    # those in the corners, which are pooled, a call and a look at each for every tap, and sums that are read and written.
+    # A class more means a call of 60 cycles, a choice of taps, and a tile that may have too few sums to be quick; or,
+    # of those in the corners, which are pooled, a call and a look at each for every tap, and sums that are read and
+    # written.
     cdef double cycle = (1.0 + phases) / (max(K, 1) * vectors)      # not every phase has as many classes
     cdef double apart = (60 + 6 * taps) * cycle + (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (8 * vectors)
     cdef double passing = vectors + (3 if plan.out_channels % plan.kernels.lanes else 1)    # masked, it takes longer
@@ -257,7 +242,7 @@ cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t thr
 
 
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil:
-    return 1 if plan.flops < SERIAL_FLOPS else threads
+    return 1 if plan.flops < serial_flops else threads
 
 
 cdef Py_ssize_t choose_pieces(const Plan *plan, Py_ssize_t grad_bytes) noexcept nogil:

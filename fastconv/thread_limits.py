@@ -1,4 +1,4 @@
-"""How many threads by default, and for a while.
+"""How many threads by default, and for a while; and which calls are too small for a second one.
 
 The default is the smallest of what FASTCONV_NUM_THREADS or OMP_NUM_THREADS say, the CPUs that the
 process may run on and the CPU quota of its control group.
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import SupportsIndex
 
-from fastconv.threads import MOST_THREADS, get_num_threads, set_num_threads
+from fastconv.threads import MOST_THREADS, get_num_threads, set_num_threads, set_serial_flops
 
 
 def _quota(root: str | Path = "/sys/fs/cgroup") -> int | None:
@@ -55,6 +55,18 @@ def _default() -> int:
     return min(cpus, _quota() or cpus, MOST_THREADS)
 
 
+def _serial_flops() -> float:
+    """Below this a second thread costs more than it saves, as docs/performance.md found."""
+    given = os.environ.get("FASTCONV_SERIAL_FLOPS", "").strip()
+    try:
+        flops = float(given or 1e6)
+    except ValueError:
+        flops = -1.0
+    if not flops >= 0:
+        raise ValueError(f"FASTCONV_SERIAL_FLOPS must be a number of at least 0, got {given!r}")
+    return flops
+
+
 @contextmanager
 def num_threads(n: SupportsIndex) -> Iterator[None]:
     """Context in which calls use at most `n` threads; the number before comes back at its end.
@@ -86,3 +98,4 @@ def num_threads(n: SupportsIndex) -> Iterator[None]:
 
 
 set_num_threads(_default())
+set_serial_flops(_serial_flops())

@@ -29,6 +29,7 @@ cdef extern from "compat.h":
 MOST_THREADS = 1024
 cdef int MOST = MOST_THREADS
 cdef int _count = 1
+cdef double serial_flops = 1e6
 
 
 cdef int thread_count() noexcept nogil:
@@ -43,6 +44,12 @@ cdef int threads_for(int asked) noexcept nogil:
 def has_openmp():
     """Whether this build can use more than one thread."""
     return bool(FASTCONV_OPENMP)
+
+
+def set_serial_flops(flops):
+    """Let calls of fewer FLOPs than these use one thread."""
+    global serial_flops
+    serial_flops = flops
 
 
 def get_num_threads():
