@@ -9,6 +9,8 @@ cdef enum:
     FEW_FILTERS = 4
     # Pixels across for which tiles are wide enough; vectors of products a tap that a tile's pixels cost more than.
     MANY_COLUMNS = 16
+    # ... and so many for each tap and filter more than one, for planes of dy to be worth their edges.
+    WIDE_ENOUGH = 24
     FEW_INPUTS = 4
     MANY_TAPS = 9
     # Vectors of a run from which on adding up the lanes of a few filters costs less than broadcasting; and vectors of
@@ -101,6 +103,9 @@ cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept 
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
     if groups == 1:     # more pixels than channels to lay vectors along
+        if plan.op == INPUT_GRAD and plan.columns.extent < WIDE_ENOUGH * (plan.columns.taps - 1) * (multiplier - 1) and (
+                10 * (plan.rows.taps + 8) < 7 * plan.rows.taps * plan.columns.taps * multiplier):
+            return False        # conv_narrow, whose lanes those taps fill, has no edges to look at
         return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
     if plan.op != INPUT_GRAD and plan.columns.in_step > 1 and plan.geometry.dilation_width == 1:
         return multiplier <= FEW_FILTERS        # most of the copies would be read by few
