@@ -103,9 +103,11 @@ cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept 
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
     if groups == 1:     # more pixels than channels to lay vectors along
-        if plan.op == INPUT_GRAD and plan.columns.extent < WIDE_ENOUGH * (plan.columns.taps - 1) * (multiplier - 1) and (
-                10 * (plan.rows.taps + 8) < 7 * plan.rows.taps * plan.columns.taps * multiplier):
-            return False        # conv_narrow, whose lanes those taps fill, has no edges to look at
+        # conv_narrow has no edges to look at, if taps fill its lanes.
+        down, across = plan.rows.taps, plan.columns.taps
+        if plan.op == INPUT_GRAD and 10 * (down + 8) < 7 * down * across * multiplier and (
+                plan.columns.extent < WIDE_ENOUGH * (across - 1) * (multiplier - 1)):
+            return False
         return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
     if plan.op != INPUT_GRAD and plan.columns.in_step > 1 and plan.geometry.dilation_width == 1:
         return multiplier <= FEW_FILTERS        # most of the copies would be read by few

@@ -241,6 +241,18 @@ cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t thr
     return best
 
 
+cdef bint shares_panels(const Plan *plan, Py_ssize_t threads, Py_ssize_t pixels) noexcept nogil:
+    """Whether threads had better share out groups or panels than pixels, of which one block takes so many.
+
+    Each packs the weights of its own then, where it uses them, and reads nothing that another one wrote.
+    """
+    if not (plan.rows.covered and plan.columns.covered):
+        return False
+    return plan.groups >= MANY_GROUPS * threads or (
+        not plan.depthwise and plan.groups * plan.panels % threads == 0
+        and plan.images * plan.rows.extent * plan.columns.extent <= pixels)
+
+
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil:
     return 1 if plan.flops < serial_flops else threads
 
@@ -261,7 +273,7 @@ cdef Py_ssize_t choose_pieces(const Plan *plan, Py_ssize_t grad_bytes) noexcept 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     cdef Py_ssize_t grad_bytes
-    plan.threads = useful_threads(plan, threads)
+    plan.threads = threads
     plan.pieces = 1
     plan.shares = 1
     plan.partial_bytes = 0
@@ -346,6 +358,7 @@ cdef void make_plan(
     if narrower != NULL and halves_pay(plan):
         plan.kernels = kernels = narrower
         choose_pass(plan, weights, tiled)
+    threads = useful_threads(plan, threads)
     choose_source(plan, source, weights, may_clip)
     plan.few_pixels = are_few(plan, weights)
     if not plan.depthwise:
@@ -361,9 +374,8 @@ cdef void make_plan(
     elif plan.groups == plan.panels == 1 and not plan.depthwise and depth(plan) <= plan.depth_block:
         # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.
         pixels, scratch = max(pixels, 2 * plan.rows.taps * plan.columns.extent), MOST_SCRATCH
-    if threads > 1 and op != WEIGHT_GRAD and not (
-            g.groups >= MANY_GROUPS * threads and plan.rows.covered and plan.columns.covered):
-        # A block for every thread, as long as it fills some tiles; many groups are shared out instead.
+    if threads > 1 and op != WEIGHT_GRAD and not shares_panels(plan, threads, pixels):
+        # A block for every thread, as long as it fills some tiles.
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS

@@ -188,6 +188,26 @@ def test_a_single_pixel_is_shared_among_threads():
     assert said["tasks"].startswith("2 on 2" if has_openmp() else "1 on 1")
 
 
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize("groups", [1, 12])
+def test_a_call_too_small_for_threads_is_cut_as_for_one(which, groups):
+    conv = Conv((1, 18, 18, 12), (3, 3, 12 // groups, 12), padding=1, groups=groups)
+    said = []
+    for threads in (1, 16):
+        with fastconv.num_threads(threads):
+            said.append(explain(conv, which).blocking)
+    assert said[0] == said[1]
+
+
+def test_threads_share_panels_where_a_block_takes_all_pixels():
+    conv = Conv((4, 8, 8, 128), (7, 7, 128, 256))
+    for which in ("forward", "input_grad"):
+        with fastconv.num_threads(2):
+            said = explain(conv, which, algorithm="direct").blocking
+        assert said["blocks"] == 1
+        assert said["tasks"].startswith("2 on 2" if has_openmp() else "1 on 1")
+
+
 def test_large_weights_are_packed_in_parts():
     many_weights = Conv((4, 30, 30, 512), (3, 3, 512, 512))
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")
