@@ -277,7 +277,7 @@ cdef void point_class(
     cdef Area first = area[0]
     cdef Py_ssize_t pixels = block.images * (area.end_row - area.row) * (area.end_column - area.column)
     found.in_step = found.out_step = 0
-    if pixels > 1 and (plan.narrow or (plan.packs_pixels and source.column_stride == plan.in_channels)) and (
+    if pixels > 1 and (plan.narrow or (plan.few_to_few and source.column_stride == plan.in_channels)) and (
             evenly_spaced(plan, block, source, area)):
         found.in_step, found.out_step = source.column_stride, plan.columns.out_step * plan.out_total
         first_image.images, first.end_row, first.end_column = 1, first.row + 1, first.column + 1

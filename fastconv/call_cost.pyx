@@ -97,7 +97,7 @@ def time_arithmetic(calls):
     args.in_offset = args.k_offset = 0
     args.runs, args.run_length, args.run_offset, args.run_k = TAPS, TAPS * CHANNELS, offsets, run_k
     args.weights_stride = FILTERS
-    args.permute = args.accumulate = False
+    args.permute = args.stream = args.accumulate = False
     start = time.perf_counter()
     with nogil:
         for _ in range(count):

@@ -97,6 +97,8 @@ def _kernel_of(plan: SimpleNamespace, op: str) -> str:
     together = ", all kernel rows together" if plan.joined else ""
     if plan.narrow or (op == "weight_grad" and plan.swapped):
         return "register tile, vectors along the input channels" + together
+    if plan.few_to_few:
+        return "several pixels in a vector"
     if plan.few_pixels:
         return "weights row by row, a few pixels at a time"
     rows = plan.grad_rows if op == "weight_grad" else plan.conv_rows

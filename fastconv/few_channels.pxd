@@ -7,10 +7,10 @@ from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan
 
 cdef enum:
     FEW_FILTERS = 4
+    # Pixels across for each tap and filter more than one, for which planes of dy are worth their edges.
+    WIDE_ENOUGH = 24
     # Pixels across for which tiles are wide enough; vectors of products a tap that a tile's pixels cost more than.
     MANY_COLUMNS = 16
-    # ... and so many for each tap and filter more than one, for planes of dy to be worth their edges.
-    WIDE_ENOUGH = 24
     FEW_INPUTS = 4
     MANY_TAPS = 9
     # Vectors of a run from which on adding up the lanes of a few filters costs less than broadcasting; and vectors of
@@ -84,16 +84,36 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
         inputs <= 2 * lanes and inputs % outputs == 0 and plan.groups * outputs % lanes == 0)
 
 
-cdef inline bint packs_pixels(const Plan *plan, Py_ssize_t inner, Py_ssize_t outer) noexcept nogil:
+cdef inline bint lanes_pay(Py_ssize_t columns, Py_ssize_t runs, Py_ssize_t length, Py_ssize_t lanes) noexcept nogil:
+    """Whether vectors along the runs waste so much less than vectors along few output channels.
+
+    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.
+    """
+    return columns * (runs * ceil_div(length, lanes) + 8) < 0.7 * runs * length
+
+
+cdef inline bint few_to_few(const Plan *plan, Py_ssize_t inputs, Py_ssize_t outputs) noexcept nogil:
     """Whether a product with every pixel has so few channels that a vector takes two pixels or more.
 
     A single output channel has vectors along the inputs instead, if those are more than a few.
     """
-    cdef Py_ssize_t pixels = plan.kernels.lanes // max(inner, outer)
+    cdef Py_ssize_t pixels = plan.kernels.lanes // max(inputs, outputs)
     return (plan.op != WEIGHT_GRAD and plan.groups == plan.rows.taps == plan.columns.taps == 1
             and plan.rows.in_step == plan.columns.in_step == plan.rows.out_step == plan.columns.out_step == 1
             and not (plan.rows.padded or plan.columns.padded)
-            and pixels > 1 and (outer > 1 or inner <= 2 * pixels))
+            and pixels > 1 and (outputs > 1 or inputs <= 2 * pixels))
+
+
+cdef inline bint prefers_runs(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
+    """Whether dL/dx into a single channel has its vectors along the runs, if taps of a few filters fill lanes.
+
+    conv_narrow has no edges to look at, where planes of dy, one a filter, need rows that are long.
+    """
+    cdef Py_ssize_t across = plan.columns.taps
+    return (plan.op == INPUT_GRAD and plan.groups == 1 and plan.geometry.in_channels == 1
+            and multiplier <= FEW_FILTERS and plan.geometry.stride_width == plan.geometry.dilation_width == 1
+            and plan.columns.extent < WIDE_ENOUGH * (across - 1) * (multiplier - 1)
+            and lanes_pay(1, plan.rows.taps, across * multiplier, plan.kernels.lanes))
 
 
 cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
@@ -103,10 +123,7 @@ cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept 
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
     if groups == 1:     # more pixels than channels to lay vectors along
-        # conv_narrow has no edges to look at, if taps fill its lanes.
-        down, across = plan.rows.taps, plan.columns.taps
-        if plan.op == INPUT_GRAD and 10 * (down + 8) < 7 * down * across * multiplier and (
-                plan.columns.extent < WIDE_ENOUGH * (across - 1) * (multiplier - 1)):
+        if prefers_runs(plan, multiplier):
             return False
         return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
     if plan.op != INPUT_GRAD and plan.columns.in_step > 1 and plan.geometry.dilation_width == 1:
@@ -131,7 +148,7 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t lanes = plan.kernels.lanes, inner = g.in_channels // g.groups, outer = g.out_channels // g.groups
     cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // max(plan.rows.phases * plan.columns.phases, 1)
-    if plan.op == WEIGHT_GRAD or plan.tiled or plan.packs_pixels or (
+    if plan.op == WEIGHT_GRAD or plan.tiled or plan.few_to_few or (
             plan.depthwise and plan.group == 1 and plan.shared == 0) or plan.rows.extent * plan.columns.extent == 1:
         return False
     if plan.op == INPUT_GRAD:

@@ -4,7 +4,8 @@ Everything here follows from the geometry, but for what is said of an input's la
 """
 from fastconv._kernels cimport FASTCONV_EVEN_COLUMNS, FASTCONV_LATENT_SUMS, caches, fastconv_check_args
 from fastconv.axes cimport Axis, ceil_div, reads_everywhere
-from fastconv.few_channels cimport all_see_few, fits_vectors, leaves_edges_out, packs_pixels, stays_single
+from fastconv.few_channels cimport (
+    all_see_few, few_to_few, fits_vectors, lanes_pay, leaves_edges_out, prefers_runs, stays_single)
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.strips cimport alternating_taps, copies_strips, goes_down, stretches_pay
@@ -62,10 +63,12 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     if tiled or g.groups == 1 or not fits_vectors(plan) or (
             plan.op == INPUT_GRAD and (plan.rows.padded or plan.columns.padded) and not all_finite(plan, weights)):
         plan.group = plan.group_outputs = 1
-    plan.packs_pixels = not tiled and packs_pixels(plan, inner, multiplier)
-    single = inner == 1 and not (tiled or plan.packs_pixels) and stays_single(plan, multiplier)
+    plan.few_to_few = not tiled and (
+        few_to_few(plan, multiplier, inner) if plan.op == INPUT_GRAD else few_to_few(plan, inner, multiplier))
+    single = inner == 1 and not (tiled or plan.few_to_few) and stays_single(plan, multiplier)
     plan.shared = 0
-    if not (tiled or plan.packs_pixels or plan.group > 1 or (single and (plan.op == INPUT_GRAD or multiplier <= 2))):
+    if not (tiled or plan.few_to_few or prefers_runs(plan, multiplier) or plan.group > 1 or (
+            single and (plan.op == INPUT_GRAD or multiplier <= 2))):
         if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
             plan.shared = inner
         elif plan.op == INPUT_GRAD and all_see_few(plan, multiplier, inner) and (
@@ -103,15 +106,15 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
 
 
 cdef bint choose_narrow(const Plan *plan) noexcept nogil:
-    """Whether vectors along the runs waste so much less than vectors along few output channels.
+    """Whether vectors along the runs waste so much less than vectors along few output channels (see lanes_pay).
 
-    Counts multiply-adds of vectors a pixel; adding up the lanes at the end costs about eight.  Where pixels are one
-    run each and follow one another, a few filters' sums are added up in registers, and the tile is short.
+    Where pixels are one run each and follow one another, a few filters' sums are added up in registers, and the tile is
+    short.
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, across, length, down
     cdef const Axis *rows = &plan.rows
     cdef const Axis *columns = &plan.columns
-    if plan.tiled or plan.packs_pixels or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
+    if plan.tiled or plan.few_to_few or plan.op == WEIGHT_GRAD or plan.out_channels > plan.kernels.narrow_panel:
         return False
     # All of K must be packed at once.
     if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:
@@ -128,8 +131,7 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
     if (plan.out_channels <= FASTCONV_EVEN_COLUMNS and plan.groups == rows.taps == columns.taps == 1
             and rows.in_step == columns.in_step == rows.out_step == columns.out_step == 1):
         return plan.out_channels * (ceil_div(length, lanes) + 4) < 1.35 * length
-    return (plan.out_channels * (down * across * ceil_div(length, lanes) + 8)
-            < 0.7 * down * across * length)
+    return lanes_pay(plan.out_channels, down * across, length, lanes)
 
 
 cdef bint choose_dot(const Plan *plan) noexcept nogil:

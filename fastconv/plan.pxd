@@ -61,7 +61,7 @@ cdef struct Plan:
     Py_ssize_t depth_block          # most of K in one kernel call
     bint trimmed                    # pixels at the left and right edges (weight_grad: taps) go without padding
     bint few_pixels                 # weights, or those of dL/dW, go row by row as they lie
-    bint packs_pixels               # so few channels that a vector holds several pixels
+    bint few_to_few               # so few channels that a vector holds several pixels
     bint narrow                     # few output channels: vectors along the runs, all of K at once
     bint packed                     # panels are packed before the first block, a part of them at a time
     Py_ssize_t parts

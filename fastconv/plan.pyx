@@ -125,12 +125,12 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
         plan.depth_block = max(K, 1)
 
 
-cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
+cdef bint choose_trimmed(const Plan *plan) noexcept nogil:
     """Whether leaving out the padding to the left and right saves more than it costs.
 
     Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
     """
-    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent, K = max(depth(plan), 1)
     cdef Py_ssize_t above = min(plan.rows.breaks, plan.rows.extent - 1)
     cdef Py_ssize_t beside = min(plan.columns.breaks, plan.columns.extent - 1)
     cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
@@ -139,7 +139,7 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     # A class more means a call of 60 cycles, a choice of taps, and a tile that may have too few sums to be quick; or,
     # of those in the corners, which are pooled, a call and a look at each for every tap, and sums that are read and
     # written.
-    cdef double cycle = (1.0 + phases) / (max(K, 1) * vectors)      # not every phase has as many classes
+    cdef double cycle = (1.0 + phases) / (K * vectors)      # not every phase has as many classes
     cdef double apart = (60 + 6 * taps) * cycle + (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (8 * vectors)
     cdef double passing = vectors + (3 if plan.out_channels % plan.kernels.lanes else 1)    # masked, it takes longer
     cdef double pooled = taps * (60 + 4 * above * beside) * cycle + 6 * (
@@ -150,8 +150,25 @@ cdef bint choose_trimmed(const Plan *plan, Py_ssize_t K) noexcept nogil:
     # Without padding to multiply, there is no need for a copy of the input either.
     if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
         saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels * plan.itemsize / (
-            64 * max(K, 1) * vectors)
+            64 * K * vectors)
     return saved * pixels - cost > WORTH_TRIMMING * pixels
+
+
+cdef inline bint stay_packed(const Plan *plan) noexcept nogil:
+    """Whether all weights, packed, stay in L1 beside what they meet."""
+    return plan.groups * plan.panels * whole_lines(depth(plan) * plan.panel * plan.itemsize) <= caches().l1 // 2
+
+
+cdef Py_ssize_t most_pixels(const Plan *plan, Py_ssize_t *scratch) noexcept nogil:
+    """Pixels that a block of the forward pass or dL/dx aims at, for one thread; and `scratch`, if not the usual."""
+    if plan.few_to_few or depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
+        scratch[0] = MOST_SCRATCH
+        return MANY_PIXELS
+    if plan.groups == plan.panels == 1 and depth(plan) <= plan.depth_block:
+        scratch[0] = MOST_SCRATCH
+        # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.
+        return max(<Py_ssize_t> TARGET_PIXELS, 2 * plan.rows.taps * plan.columns.extent)
+    return TARGET_PIXELS
 
 
 cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noexcept nogil:
@@ -161,14 +178,14 @@ cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noe
     has no padding to multiply.
     """
     cdef bint padded = plan.rows.padded or plan.columns.padded
-    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent
+    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent, scratch
     if plan.op == FORWARD and not may_clip:
         return
     plan.finite_only = padded and plan.op == FORWARD
-    plan.trimmed = choose_trimmed(plan, depth(plan)) or choose_dot(plan) or (
+    plan.trimmed = choose_trimmed(plan) or choose_dot(plan) or (
         # Weights that are packed slice by slice are not known to be finite beforehand.
-        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and pixels <= TARGET_PIXELS
-        and plan.groups * plan.panels * whole_lines(depth(plan) * plan.panel * plan.itemsize) > caches().l1 // 2)
+        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and not stay_packed(plan)
+        and pixels <= most_pixels(plan, &scratch))
     if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
         plan.gathered = False
 
@@ -187,7 +204,7 @@ cdef bint are_few(const Plan *plan, const Tensor *weights) noexcept nogil:
     """
     cdef Py_ssize_t pixels = plan.images * plan.rows.extent * plan.columns.extent
     cdef bint far = plan.out_channels * plan.itemsize * depth(plan) > caches().l2
-    if plan.op == INPUT_GRAD or plan.groups > 1 or plan.tiled or plan.depthwise or plan.narrow or plan.packs_pixels:
+    if plan.op == INPUT_GRAD or plan.groups > 1 or plan.tiled or plan.depthwise or plan.narrow or plan.few_to_few:
         return False
     if plan.op == WEIGHT_GRAD:
         return pixels <= FASTCONV_FEW_PIXELS // 2 and plan.out_channels >= plan.kernels.lanes
@@ -217,7 +234,7 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
     plan.packed = not plan.weights_in_place and not choose_dot(plan) and (
-        unit_bytes <= MOST_PACKED if plan.blocks > 1 else plan.units * unit_bytes <= caches().l1 // 2)
+        unit_bytes <= MOST_PACKED if plan.blocks > 1 else stay_packed(plan))
     plan.parts = 1
     plan.packed_bytes = 0
     if plan.packed:
@@ -369,11 +386,8 @@ cdef void make_plan(
     plan.rows.bare = op != WEIGHT_GRAD and (plan.clipped if plan.depthwise else op == INPUT_GRAD or plan.finite_only)
     if op == WEIGHT_GRAD:
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
-    elif plan.packs_pixels or (not plan.depthwise and depth(plan) * plan.panel * plan.itemsize > MOST_PACKED):
-        pixels, scratch = MANY_PIXELS, MOST_SCRATCH
-    elif plan.groups == plan.panels == 1 and not plan.depthwise and depth(plan) <= plan.depth_block:
-        # Goes through its input once, by the rows of taps: what is gathered again for the next block should be little.
-        pixels, scratch = max(pixels, 2 * plan.rows.taps * plan.columns.extent), MOST_SCRATCH
+    elif not plan.depthwise:
+        pixels = most_pixels(plan, &scratch)
     if threads > 1 and op != WEIGHT_GRAD and not shares_panels(plan, threads, pixels):
         # A block for every thread, as long as it fills some tiles.
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))

@@ -47,6 +47,7 @@ cdef int put_plan(dict facts, const Plan *plan) except -1:
     put(facts, "shared", plan.shared)
     put(facts, "repeat", plan.repeat)
     put(facts, "joined", plan.joined)
+    put(facts, "few_to_few", plan.few_to_few)
     put(facts, "narrow", plan.narrow)
     put(facts, "swapped", plan.swapped)
     put(facts, "few_pixels", plan.few_pixels)

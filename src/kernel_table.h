@@ -22,7 +22,7 @@ typedef struct {
     ptrdiff_t pixels, columns;    /* columns <= conv_panel of the table */
     const void *const *in;        /* [pixels]: where each output pixel starts to read */
     void *const *out;             /* [pixels]: where it writes, before out_offset */
-    ptrdiff_t in_step, out_step;  /* elements from a pixel to the next, if in and out hold the first alone (for conv few), or 0 */
+    ptrdiff_t in_step, out_step;  /* elements from a pixel to the next, if in and out hold the first alone, or 0 */
     ptrdiff_t in_offset, out_offset, k_offset;  /* k_offset: added to every run_k */
     ptrdiff_t runs, run_length;
     const ptrdiff_t *run_offset, *run_k;        /* [runs] */

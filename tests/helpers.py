@@ -188,7 +188,8 @@ GEOMETRIES = [
     Conv((2, 5, 7, 20), (5, 7, 1, 20), groups=20),  # as large as the image, depthwise
     Conv((2, 7, 7, 40), (3, 3, 40, 33), padding=1),  # so much padding that it is left out
     Conv((1, 9, 8, 24), (6, 5, 24, 20)),  # nearly as large as the image: each pixel's taps differ
-    Conv((1, 7, 6, 90), (5, 5, 90, 70), padding=2),  # the same forward, and K in several slices
+    Conv((1, 7, 6, 90), (5, 5, 90, 70), padding=2),  # the same forward
+    Conv((1, 5, 6, 1000), (5, 5, 1000, 18), padding=2),  # ... and K in several slices
     Conv((1, 13, 14, 33), (3, 3, 33, 20), padding=6, dilation=6),  # most taps fall on padding
     Conv((2, 7, 8, 36), (3, 3, 12, 60), padding=(4, 5), dilation=(4, 5), groups=3),  # pairs
     Conv((1, 7, 20, 16), (3, 3, 4, 16), groups=4, padding=1),  # groups that share a vector

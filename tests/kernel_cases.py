@@ -112,8 +112,9 @@ def conv_cases(table):
             yield sizes | case(columns=columns, start=next(starts))
     # Pixels that follow one another, several a vector: whole vectors for some time, then parts.
     few = itertools.cycle(("zero", "bias"))
-    for columns, length in itertools.product(range(1, lanes // 2 + 1), repeat=2):
-        for pixels in (1, lanes - 1, 4 * lanes + length, 6 * lanes):
+    for columns, length in itertools.product(range(1, lanes + 1), repeat=2):
+        tile = 4 * (lanes // max(columns, length)) + lanes // min(columns, length)
+        for pixels in (1, lanes - 1, tile, tile + 1, 6 * lanes):
             yield case(
                 pixels=pixels, columns=columns, runs=(1, length), start=next(few), stepped=True
             )

@@ -188,6 +188,12 @@ def test_a_single_pixel_is_shared_among_threads():
     assert said["tasks"].startswith("2 on 2" if has_openmp() else "1 on 1")
 
 
+def test_few_channels_to_few_share_vectors():
+    for which in ("forward", "input_grad"):
+        said = explain(Conv((1, 128, 128, 3), (1, 1, 3, 2)), which).blocking
+        assert said["kernel"] == "several pixels in a vector"
+
+
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("groups", [1, 12])
 def test_a_call_too_small_for_threads_is_cut_as_for_one(which, groups):

@@ -18,11 +18,12 @@ from helpers import (
 
 import fastconv
 
+FEW = Conv((2, 12, 9, 3), (1, 1, 3, 2))  # several pixels a vector, if they follow one another
 CONVS = [
     Conv((2, 6, 7, 3), (3, 2, 3, 5), stride=(2, 1), padding=((1, 0), (0, 2))),
     Conv((2, 9, 8, 16), (3, 3, 16, 16), padding=1),  # read in place where the layout allows it
     Conv((1, 8, 8, 20), (1, 1, 20, 18)),
-    Conv((2, 12, 9, 3), (1, 1, 3, 2)),  # several pixels a vector, if they follow one another
+    FEW,
     Conv((3, 20, 22, 64), (3, 3, 64, 40)),  # dL/dW in pieces, and runs that depend on the layout
     Conv((2, 6, 5, 8), (3, 3, 1, 8), padding=1, groups=8),
 ]
@@ -162,7 +163,12 @@ def test_size_one_axes_with_odd_strides(api, which):
 @pytest.mark.parametrize("which", PASSES)
 def test_zero_strides(api, which):
     """Broadcast operands, the cheapest way to a constant one."""
-    for conv in (CONVS[0], Conv((1, 8, 8, 64), (1, 1, 64, 1)), Conv((1, 8, 8, 1), (1, 1, 1, 64))):
+    for conv in (
+        CONVS[0],
+        Conv((1, 8, 8, 64), (1, 1, 64, 1)),
+        Conv((1, 8, 8, 1), (1, 1, 1, 64)),
+        FEW,
+    ):
         a = {k: np.broadcast_to(np.float32(3), v.shape) for k, v in operands(conv).items()}
         full = {k: v.copy() for k, v in a.items()}
         assert_same_bits(run(api, which, conv, a), run(api, which, conv, full))
@@ -180,7 +186,7 @@ def test_rows_far_apart_of_many_taps(api, which):
 @pytest.mark.parametrize("which", PASSES)
 def test_the_same_pixel_everywhere(api, which):
     """As the gradient of a mean has it: dense channels, but no step from pixel to pixel."""
-    for conv in (Conv((2, 6, 7, 64), (1, 1, 64, 1)), Conv((2, 6, 7, 1), (1, 1, 1, 64))):
+    for conv in (Conv((2, 6, 7, 64), (1, 1, 64, 1)), Conv((2, 6, 7, 1), (1, 1, 1, 64)), FEW):
         a = operands(conv, floats)
         same = {
             k: np.broadcast_to(v[:1, :1, :1], v.shape) if v.ndim == 4 else v for k, v in a.items()

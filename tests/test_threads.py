@@ -35,6 +35,8 @@ LARGE = [
     Conv((2, 53, 59, 50), (1, 1, 50, 70)),
     Conv((2, 71, 67, 45), (3, 3, 1, 45), padding=1, groups=45),
     Conv((1, 3, 3, 300), (3, 3, 300, 470)),  # one pixel
+    Conv((2, 150, 201, 3), (1, 1, 3, 4)),  # several pixels a vector
+    Conv((2, 9, 8, 60), (6, 5, 60, 150)),  # pixels with taps of their own
     Conv((1, 57, 59, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
 ]
 
@@ -306,6 +308,34 @@ def test_a_setting_of_ours_that_makes_no_sense_is_refused(value):
         """,
         FASTCONV_NUM_THREADS=value,
     )
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "nan", "1e6x"])
+def test_a_threshold_that_makes_no_sense_is_refused(value):
+    run_python(
+        f"""
+        try:
+            import fastconv
+        except ValueError as error:
+            assert "FASTCONV_SERIAL_FLOPS" in str(error)
+            assert str(error).endswith(", got {value!r}"), error
+        else:
+            raise AssertionError("not refused")
+        """,
+        FASTCONV_SERIAL_FLOPS=value,
+    )
+
+
+@pytest.mark.parametrize(("value", "of_two"), [("", 1), ("0", 2), ("1e12", 1)])
+def test_calls_below_the_threshold_use_one_thread(value, of_two):
+    """20x20, 8 to 8 channels, 3x3, is less than a MFLOP."""
+    code = """
+        import fastconv
+        fastconv.set_num_threads(2)
+        said = fastconv.explain((1, 20, 20, 8), (3, 3, 8, 8), padding=1, algorithm="direct")
+        print(said.blocking["tasks"].split(" on ")[1].split()[0])
+    """
+    assert int(run_python(code, FASTCONV_SERIAL_FLOPS=value)) == in_this_build(of_two)
 
 
 def test_an_empty_setting_is_none():

@@ -134,6 +134,16 @@ cdef void run_slice(
         pixels.started = True
 
 
+cdef inline bint goes_by_column(const Job *job) noexcept nogil:
+    """Whether products with padding to the left and right are left out, as those above and below are.
+
+    Where that saves time, and in dL/dx, which has no padding by definition, where weights that are not finite would
+    show.
+    """
+    cdef const Plan *plan = job.plan
+    return plan.trimmed or (plan.op == INPUT_GRAD and plan.columns.padded and not (plan.packed and job.finite))
+
+
 cdef Py_ssize_t pool_pixels(
     const Workspace *work, Py_ssize_t classes, Py_ssize_t row, Py_ssize_t column,
 ) noexcept nogil:
@@ -187,14 +197,14 @@ cdef bint start_pool(
 ) noexcept nogil:
     """Choose the classes to pool, and give their pixels what every sum starts from; returns whether there are any.
 
-    Those whose sums are so few that they would wait for one another, if they share a tap at all.
+    Those whose sums are so few that they would wait for one another, unless they may have no tap in common.
     """
     cdef Py_ssize_t index, taps = 0
+    cdef bint by_column = goes_by_column(job)
     cdef PixelClass *pixels
     for index in range(classes):
         pixels = work.classes + index
-        pixels.pooled = pixels.pixels * vectors < FASTCONV_LATENT_SUMS and not job.plan.narrow and (
-            job.plan.finite_only or job.plan.op == INPUT_GRAD)
+        pixels.pooled = by_column and not job.plan.narrow and pixels.pixels * vectors < FASTCONV_LATENT_SUMS
         if pixels.pooled:
             taps += (pixels.end_row - pixels.first_row) * (pixels.end_column - pixels.first_column)
     for index in range(classes):
@@ -293,10 +303,6 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
     cdef Py_ssize_t first = job.first_unit + units * share // plan.shares
     cdef Py_ssize_t end = job.first_unit + units * (share + 1) // plan.shares
     cdef Py_ssize_t row, column, classes, unit, group, last
-    # Products with padding to the left and right are left out where that saves time, and in dL/dx, which has no
-    # padding by definition, where weights that are not finite would show.
-    cdef bint by_column = plan.trimmed or (
-        plan.op == INPUT_GRAD and plan.columns.padded and not (plan.packed and job.finite))
     cdef unsigned long long mode = flush_denormals()
     cdef Workspace work
     cdef Block block
@@ -313,7 +319,7 @@ cdef void run_task(Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
         for row in range(plan.rows.phases):
             for column in range(plan.columns.phases):
                 open_phase(plan, row, column, &phase)
-                classes = classify_pixels(plan, &block, &phase, &source, by_column, job.out, &work)
+                classes = classify_pixels(plan, &block, &phase, &source, goes_by_column(job), job.out, &work)
                 if classes > 0:
                     find_runs(plan, &phase, &source, &work)
                     if plan.narrow and plan.weights_in_place:

@@ -7,11 +7,13 @@ enum { K(few_vectors) = 4 };    /* at a time, so that their sums outnumber the l
 
 static FASTCONV_NOINLINE void K(conv_few)(const fastconv_conv_args *args) {
     const ptrdiff_t inputs = args->run_length, columns = args->columns, stride = args->weights_stride;
-    const ptrdiff_t pixels = LANES / (inputs < columns ? columns : inputs), tile = K(few_vectors) * pixels;   /* of a vector */
+    const ptrdiff_t pixels = LANES / (inputs < columns ? columns : inputs);     /* of a vector */
+    const ptrdiff_t tile = K(few_vectors) * pixels;
     /* Tiles of whole vectors start before this: what those take beyond their pixels belongs to pixels that follow. */
     const ptrdiff_t whole = args->pixels - tile - LANES / (inputs < columns ? inputs : columns);
     const REAL *in = (const REAL *)args->in[0] + args->run_offset[0] + args->in_offset;
-    const REAL *w = (const REAL *)args->weights + (args->run_k[0] + args->k_offset) * stride, *bias = (const REAL *)args->bias;
+    const REAL *w = (const REAL *)args->weights + (args->run_k[0] + args->k_offset) * stride;
+    const REAL *bias = (const REAL *)args->bias;
     REAL *out = (REAL *)args->out[0] + args->out_offset;
     int from[LANES], column[LANES];
     VEC weights[LANES];
