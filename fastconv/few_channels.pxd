@@ -105,13 +105,14 @@ cdef inline bint few_to_few(const Plan *plan, Py_ssize_t inputs, Py_ssize_t outp
 
 
 cdef inline bint prefers_runs(const Plan *plan, Py_ssize_t multiplier) noexcept nogil:
-    """Whether dL/dx into a single channel has its vectors along the runs, if taps of a few filters fill lanes.
+    """Whether dL/dx into a single channel has its vectors along the runs, whose taps of a few filters fill lanes.
 
-    conv_narrow has no edges to look at, where planes of dy, one a filter, need rows that are long.
+    Planes of dy, one a filter, have edges to look at, and need rows that are long.  With a dilation runs are short, and
+    even a register tile that uses one lane is faster.
     """
     cdef Py_ssize_t across = plan.columns.taps
     return (plan.op == INPUT_GRAD and plan.groups == 1 and plan.geometry.in_channels == 1
-            and multiplier <= FEW_FILTERS and plan.geometry.stride_width == plan.geometry.dilation_width == 1
+            and multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
             and plan.columns.extent < WIDE_ENOUGH * (across - 1) * (multiplier - 1)
             and lanes_pay(1, plan.rows.taps, across * multiplier, plan.kernels.lanes))
 
