@@ -4,13 +4,14 @@ axes.pxd finds the taps and phases, kernel_choice.pyx the kernel, `make_plan` th
 of a result (the order of K, the pieces of dL/dW) follows from the geometry alone; caches and threads decide only
 what cannot.
 """
-from fastconv._kernels cimport FASTCONV_FEW_PIXELS, FASTCONV_LATENT_SUMS, caches, fastconv_kernels, halved
+from fastconv._kernels cimport FASTCONV_FEW_PIXELS, caches, fastconv_kernels, halved
 from fastconv.axes cimport ceil_div, make_axis, set_block, whole_lines
 from fastconv.blocks cimport PixelClass, choose_strips, inputs_of
 from fastconv.few_channels cimport halves_pay
 from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
+from fastconv.padding cimport choose_trimmed
 from fastconv.strips cimport goes_down, room_bytes
 from fastconv.threads cimport serial_flops
 
@@ -21,10 +22,6 @@ cdef Py_ssize_t MANY_GROUPS = 8
 cdef Py_ssize_t DEPTHWISE_PIXELS = 4096
 # Tiles of conv_narrow in a panel: so many rows of weights are read one after the other.
 cdef Py_ssize_t NARROW_TILES = 8
-# Halves of a cycle that a line of gathered input takes, and the share of its time that a pass must save for pixels
-# at the edges to go by themselves.
-cdef double COPYING = 8
-cdef double WORTH_TRIMMING = 0.01
 cdef Py_ssize_t DEPTHWISE_SCRATCH = 768 << 10
 # dL/dW sums each block from zero, so its blocks are part of the result: fixed, whatever the caches.
 cdef Py_ssize_t GRAD_PIXELS = 512
@@ -123,35 +120,6 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
         plan.panels = ceil_div(plan.out_channels, most)
         plan.panel = ceil_div(ceil_div(plan.out_channels, plan.panels), lanes) * lanes
         plan.depth_block = max(K, 1)
-
-
-cdef bint choose_trimmed(const Plan *plan) noexcept nogil:
-    """Whether leaving out the padding to the left and right saves more than it costs.
-
-    Looks at one image: bits must not depend on the batch, and -0 plus zero times a weight is +0.
-    """
-    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent, K = max(depth(plan), 1)
-    cdef Py_ssize_t above = min(plan.rows.breaks, plan.rows.extent - 1)
-    cdef Py_ssize_t beside = min(plan.columns.breaks, plan.columns.extent - 1)
-    cdef double vectors = min(plan.vectors, plan.panel // plan.kernels.lanes)
-    cdef Py_ssize_t phases = max(plan.rows.phases * plan.columns.phases, 1)
-    cdef Py_ssize_t taps = plan.rows.taps * plan.columns.taps // phases
-    # A class more means a call of 60 cycles, a choice of taps, and a tile that may have too few sums to be quick; or,
-    # of those in the corners, which are pooled, a call and a look at each for every tap, and sums that are read and
-    # written.
-    cdef double cycle = (1.0 + phases) / (K * vectors)      # not every phase has as many classes
-    cdef double apart = (60 + 6 * taps) * cycle + (1.0 - plan.columns.missing) * FASTCONV_LATENT_SUMS / (8 * vectors)
-    cdef double passing = vectors + (3 if plan.out_channels % plan.kernels.lanes else 1)    # masked, it takes longer
-    cdef double pooled = taps * (60 + 4 * above * beside) * cycle + 6 * (
-        (1 - plan.rows.missing) * (1 - plan.columns.missing) * plan.rows.edges * plan.columns.edges
-        * passing / (max(plan.in_channels, 1) * vectors))
-    cdef double cost = beside * (1 + pixels // TARGET_PIXELS) * apart + min(above * beside * apart, pooled)
-    cdef double saved = plan.columns.missing
-    # Without padding to multiply, there is no need for a copy of the input either.
-    if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
-        saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels * plan.itemsize / (
-            64 * K * vectors)
-    return saved * pixels - cost > WORTH_TRIMMING * pixels
 
 
 cdef inline bint stay_packed(const Plan *plan) noexcept nogil:
