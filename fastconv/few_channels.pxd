@@ -124,8 +124,6 @@ cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept 
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, groups = plan.groups, down, across
     if groups == 1:     # more pixels than channels to lay vectors along
-        if prefers_runs(plan, multiplier):
-            return False
         return multiplier <= FEW_FILTERS and plan.geometry.stride_width == 1
     if plan.op != INPUT_GRAD and plan.columns.in_step > 1 and plan.geometry.dilation_width == 1:
         return multiplier <= FEW_FILTERS        # most of the copies would be read by few

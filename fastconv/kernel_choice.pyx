@@ -53,7 +53,7 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     cdef Geometry *g = &plan.geometry
     cdef Py_ssize_t multiplier = g.out_channels // g.groups
     cdef Py_ssize_t inner = g.in_channels // g.groups
-    cdef bint single
+    cdef bint plain, single
     plan.images = g.batch
     plan.groups = g.groups
     # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding may be
@@ -65,9 +65,10 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
         plan.group = plan.group_outputs = 1
     plan.few_to_few = not tiled and (
         few_to_few(plan, multiplier, inner) if plan.op == INPUT_GRAD else few_to_few(plan, inner, multiplier))
-    single = inner == 1 and not (tiled or plan.few_to_few) and stays_single(plan, multiplier)
+    plain = tiled or plan.few_to_few or prefers_runs(plan, multiplier)
+    single = inner == 1 and not plain and stays_single(plan, multiplier)
     plan.shared = 0
-    if not (tiled or plan.few_to_few or prefers_runs(plan, multiplier) or plan.group > 1 or (
+    if not (plain or plan.group > 1 or (
             single and (plan.op == INPUT_GRAD or multiplier <= 2))):
         if plan.op == FORWARD and all_see_few(plan, inner, multiplier):
             plan.shared = inner
