@@ -152,8 +152,8 @@ cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noe
     plan.finite_only = padded and plan.op == FORWARD
     plan.trimmed = choose_trimmed(plan) or choose_dot(plan) or (
         # Weights that are packed slice by slice are not known to be finite beforehand.
-        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and not stay_packed(plan)
-        and pixels <= most_pixels(plan, &scratch))
+        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and plan.groups == 1
+        and not stay_packed(plan) and pixels <= most_pixels(plan, &scratch))
     if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
         plan.gathered = False
 
@@ -202,7 +202,10 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
     plan.packed = not plan.weights_in_place and not choose_dot(plan) and (
-        unit_bytes <= MOST_PACKED if plan.blocks > 1 else stay_packed(plan))
+        unit_bytes <= MOST_PACKED if plan.blocks > 1 or (
+            # To know whether padding may be multiplied.
+            plan.op == INPUT_GRAD and plan.groups > 1 and plan.columns.padded and not plan.trimmed)
+        else stay_packed(plan))
     plan.parts = 1
     plan.packed_bytes = 0
     if plan.packed:
