@@ -155,4 +155,6 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     if plan.depthwise and (inner * taps < 2 * HALVES_DEPTH or plan.group > 1 and (
             taps <= 9 or (plan.columns.taps == 5 and plan.columns.in_step == 1))):
         return False
+    if plan.kernels.narrow_panel < outer < lanes // 2:
+        return inner * taps >= 3 * HALVES_DEPTH
     return 2 * outer == lanes or (lanes < outer <= lanes + lanes // 2 and inner * taps >= HALVES_DEPTH)
