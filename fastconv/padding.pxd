@@ -5,10 +5,12 @@ from fastconv.kernel_choice cimport TARGET_PIXELS
 from fastconv.plan cimport Plan
 
 cdef enum:
-    # Halves of a cycle that a line of gathered input takes; and of how many a pass must save one part of its time for
-    # pixels at the edges to go by themselves.
-    COPYING = 8
+    COPYING = 8                 # halves of a cycle that a line of gathered input takes
+    # Of how many parts of a pass edges must save one, to go by themselves; or cost one less than this model has it, as
+    # measured, from so many pixels on.
     WORTH_TRIMMING = 100
+    OVERRATED = 20
+    FEW_TOGETHER = 16
 
 
 cdef inline bint choose_trimmed(const Plan *plan) noexcept nogil:
@@ -38,4 +40,6 @@ cdef inline bint choose_trimmed(const Plan *plan) noexcept nogil:
     if plan.rows.padded | plan.columns.padded and plan.groups == 1 and not plan.narrow:
         saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels * plan.itemsize / (
             64 * K * vectors)
-    return saved * pixels - cost > pixels / <double> WORTH_TRIMMING
+    # Batches share calls, which this does not see; masked, sums that pass through memory wait for one another.
+    cdef bint shares = pixels >= FEW_TOGETHER and plan.out_channels % plan.kernels.lanes == 0
+    return saved > 0 and cost < (saved + (1.0 / OVERRATED if shares else -1.0 / WORTH_TRIMMING)) * pixels

@@ -122,11 +122,6 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
         plan.depth_block = max(K, 1)
 
 
-cdef inline bint stay_packed(const Plan *plan) noexcept nogil:
-    """Whether all weights, packed, stay in L1 beside what they meet."""
-    return plan.groups * plan.panels * whole_lines(depth(plan) * plan.panel * plan.itemsize) <= caches().l1 // 2
-
-
 cdef Py_ssize_t most_pixels(const Plan *plan, Py_ssize_t *scratch) noexcept nogil:
     """Pixels that a block of the forward pass or dL/dx aims at, for one thread; and `scratch`, if not the usual."""
     if plan.few_to_few or depth(plan) * plan.panel * plan.itemsize > MOST_PACKED:
@@ -146,14 +141,10 @@ cdef void leave_padding_out(Plan *plan, const Tensor *source, bint may_clip) noe
     has no padding to multiply.
     """
     cdef bint padded = plan.rows.padded or plan.columns.padded
-    cdef Py_ssize_t pixels = plan.rows.extent * plan.columns.extent, scratch
     if plan.op == FORWARD and not may_clip:
         return
     plan.finite_only = padded and plan.op == FORWARD
-    plan.trimmed = choose_trimmed(plan) or choose_dot(plan) or (
-        # Weights that are packed slice by slice are not known to be finite beforehand.
-        plan.op == INPUT_GRAD and plan.columns.padded and not plan.narrow and plan.groups == 1
-        and not stay_packed(plan) and pixels <= most_pixels(plan, &scratch))
+    plan.trimmed = choose_trimmed(plan) or choose_dot(plan)
     if plan.trimmed and plan.groups == source.channel_stride == 1 and source.column_stride == plan.in_channels:
         plan.gathered = False
 
@@ -201,11 +192,12 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     # Where several blocks use the weights, packing them pays: as many panels at a time as there may be room for,
     # since reading the input once more for each part costs next to nothing.
     plan.units = plan.groups * plan.panels
+    # dL/dx that may only multiply padding if weights are finite has to know that beforehand; else packed weights of a
+    # single block should stay in L1 beside what they meet.
     plan.packed = not plan.weights_in_place and not choose_dot(plan) and (
         unit_bytes <= MOST_PACKED if plan.blocks > 1 or (
-            # To know whether padding may be multiplied.
-            plan.op == INPUT_GRAD and plan.groups > 1 and plan.columns.padded and not plan.trimmed)
-        else stay_packed(plan))
+            plan.op == INPUT_GRAD and plan.columns.padded and not plan.trimmed)
+        else plan.units * unit_bytes <= caches().l1 // 2)
     plan.parts = 1
     plan.packed_bytes = 0
     if plan.packed:
