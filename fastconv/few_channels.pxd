@@ -4,6 +4,7 @@ from fastconv._kernels cimport caches
 from fastconv.axes cimport ceil_div
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan
+from fastconv.strips cimport are_windows
 
 cdef enum:
     FEW_FILTERS = 4
@@ -153,7 +154,7 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     if plan.op == INPUT_GRAD:
         inner, outer = outer, inner
     if plan.depthwise and (inner * taps < 2 * HALVES_DEPTH or plan.group > 1 and (
-            taps <= 9 or (plan.columns.taps == 5 and plan.columns.in_step == 1))):
+            taps <= 9 or are_windows(plan))):
         return False
     if plan.kernels.narrow_panel < outer < lanes // 2:
         return inner * taps >= 3 * HALVES_DEPTH

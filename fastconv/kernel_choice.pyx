@@ -8,7 +8,7 @@ from fastconv.few_channels cimport (
     all_see_few, few_to_few, fits_vectors, lanes_pay, leaves_edges_out, prefers_runs, stays_single)
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
-from fastconv.strips cimport alternating_taps, copies_strips, goes_down, stretches_pay
+from fastconv.strips cimport alternating_taps, copies_strips, goes_down, has_windows, stretches_pay
 
 # Vectors a pixel from which on one more for the first channels costs less than none being aligned.
 cdef Py_ssize_t MANY_VECTORS = 6
@@ -209,8 +209,9 @@ cdef void choose_source(Plan *plan, const Tensor *source, const Tensor *weights,
         choose_repeat(plan)
         # dL/dx has no padding to multiply; in the forward pass zero times a weight matters only if
         # the weight is not finite.  dL/dW looks at its result afterwards: see engine.pyx.
-        # In groups, only kernels of 3x3 taps have tiles for the edges.
-        edges = plan.op == WEIGHT_GRAD or goes_down(plan) or alternating_taps(plan, &above, &left) > 0
+        # In groups, only kernels that go down columns of tiles have code for the edges.
+        edges = plan.op == WEIGHT_GRAD or goes_down(plan) or has_windows(plan) or (
+            alternating_taps(plan, &above, &left) > 0)
         plan.clipped = padded and (edges if plan.group > 1 else plan.shared == 0 or leaves_edges_out(plan))
         if plan.op == FORWARD:
             plan.clipped = plan.clipped and all_finite(plan, weights)

@@ -12,7 +12,7 @@ from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
 from fastconv.padding cimport choose_trimmed
-from fastconv.strips cimport goes_down, room_bytes
+from fastconv.strips cimport goes_down, has_windows, room_bytes
 from fastconv.threads cimport serial_flops
 
 cdef Py_ssize_t FEW_PIXELS = 128
@@ -316,6 +316,7 @@ cdef void make_plan(
     """
     cdef Py_ssize_t pixels = TARGET_PIXELS
     cdef Py_ssize_t scratch = caches().l2 // 2, rows
+    cdef bint down
     cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
     plan.kernels_apart = op == INPUT_GRAD and not tiled and columns_make_channels(g)
@@ -356,12 +357,13 @@ cdef void make_plan(
         pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
-        if plan.planes > 1 or (plan.group > 1 and goes_down(plan)):     # rows that blocks share should be few
+        down = goes_down(plan) or (plan.group > 1 and has_windows(plan))
+        if plan.planes > 1 or (plan.group > 1 and down):                # rows that blocks share should be few
             scratch = max(scratch, <Py_ssize_t> min(
                 <double> MOST_SCRATCH, 8.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
-        if goes_down(plan) and not plan.gathered:
+        if down and not plan.gathered:
             pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
-        elif goes_down(plan):
+        elif down:
             pixels = max(pixels, 16 * plan.rows.taps * plan.columns.extent)
         if op != WEIGHT_GRAD and threads > 1:
             pixels = max(plan.images * plan.rows.extent * plan.columns.extent // (4 * threads), 64)

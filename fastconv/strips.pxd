@@ -48,12 +48,24 @@ cdef inline bint closes(Py_ssize_t step, Py_ssize_t dilation, Py_ssize_t most) n
     return dilation % step == 0 or (step % dilation == 0 and step // dilation <= most)
 
 
+cdef inline bint are_windows(const Plan *plan) noexcept nogil:
+    """Whether taps across are five or seven neighbours, and outputs next to one another, at most two inputs apart."""
+    cdef const Geometry *g = &plan.geometry
+    return (plan.columns.taps == 5 or plan.columns.taps == 7) and plan.columns.in_step <= 2 and (
+        plan.columns.out_step == g.dilation_height == g.dilation_width == 1)
+
+
 cdef inline bint has_windows(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass of any taps has kernels that go down columns of tiles, in place or from a copy."""
+    """Whether a depthwise pass of any taps has kernels that go down columns of tiles, in place or from a copy.
+
+    Of groups, five or seven taps across have.
+    """
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t above, left
-    if plan.op == WEIGHT_GRAD or plan.group > 1 or plan.shared:
+    if plan.op == WEIGHT_GRAD or plan.shared:
         return False
+    if plan.group > 1:
+        return are_windows(plan) and plan.rows.out_step == 1 and plan.out_total >= plan.kernels.lanes
     if plan.op == INPUT_GRAD:       # whose phases have outputs a tap apart
         return alternating_taps(plan, &above, &left) == 0
     return closes(g.stride_height, g.dilation_height, g.stride_height) and (
@@ -68,7 +80,7 @@ cdef inline bint copies_strips(const Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t steps = plan.rows.in_step * plan.columns.in_step * plan.rows.out_step * plan.columns.out_step
     cdef Py_ssize_t lanes = plan.kernels.lanes
-    if not has_windows(plan) or plan.repeat > 1 or (
+    if not has_windows(plan) or plan.group > 1 or plan.repeat > 1 or (
             plan.op == INPUT_GRAD and plan.multiplier > 1 and plan.out_total < lanes):
         return False            # the last: parts of vectors cannot be added to
     if plan.out_total >= (lanes if plan.columns.taps <= FEW_ACROSS else 2 * lanes) and (

@@ -1,15 +1,11 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
  * at a time.  Most calls go to kernels for some of them: 3x3 taps (depthwise_rows_tmpl.h), others of one filter a
- * channel (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h), few channels that all see
- * (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that are more than twice the
- * distance between taps, or no multiple of it.
+ * channel, and five or seven taps across of groups (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h),
+ * few channels that all see (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that
+ * are more than twice the distance between taps, or no multiple of it.
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
- * input channel of its group beside each output channel.
- * Five taps that are neighbours are a window: each input vector is loaded once for every tap that reads it, whose
- * weights stay in registers.  Other taps load their own. */
-
-enum { K(depthwise_most_taps) = 5 };
+ * input channel of its group beside each output channel. */
 
 /* A vector of inputs, beside each output channel the one that `index` picks from its group. */
 static FASTCONV_INLINE VEC K(load_inputs)(const fastconv_depthwise_args *args, const REAL *p, int lanes,
@@ -17,23 +13,8 @@ static FASTCONV_INLINE VEC K(load_inputs)(const fastconv_depthwise_args *args, c
     return V(permute)(K(load_up_to)(p, args->group != args->group_outputs ? LANES : lanes), index);
 }
 
-/* One kernel row (and channel of the group) of so many taps that are neighbours, all of them inside. */
-static FASTCONV_INLINE void K(depthwise_window)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
-                                                VEC *sum, const int pixels, const int taps, V(index) index) {
-    VEC b[K(depthwise_most_taps)];
-    assert(args->tap_columns == taps && args->column_dilation == 1 && args->column_step == 1);
-    FASTCONV_UNROLL
-    for (int t = 0; t < taps; t++) b[t] = V(load)(w + t * args->group * args->weights_stride);
-    FASTCONV_UNROLL
-    for (int j = 0; j < pixels - 1 + taps; j++) {
-        const VEC x = V(keep)(K(load_inputs)(args, in + j * args->in_column, LANES, index));
-        FASTCONV_UNROLL
-        for (int t = 0; t < taps; t++)
-            if (j >= t && j - t < pixels) sum[j - t] = V(fma)(x, b[t], sum[j - t]);
-    }
-}
-
-/* The same of any taps.  [first, end) are the columns from `in` on that are inside, which matters at `edges` only. */
+/* One kernel row (and channel of the group).  [first, end) are the columns from `in` on that are inside, which matters at
+ * `edges` only. */
 static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args, const REAL *in, const REAL *w,
                                              ptrdiff_t first, ptrdiff_t end, VEC *sum, const int pixels,
                                              const int lanes, const int edges, V(index) index) {
@@ -51,11 +32,11 @@ static FASTCONV_INLINE void K(depthwise_row)(const fastconv_depthwise_args *args
     }
 }
 
-/* Pixels [p, p + pixels) of output row y, one vector of channels from c on.  pixels and taps are constants, so that the
- * compiler keeps sums and window in registers; taps 0 stands for any that need not be neighbours. */
+/* Pixels [p, p + pixels) of output row y, one vector of channels from c on.  pixels is a constant, so that the compiler
+ * keeps sums in registers. */
 static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
-                                              ptrdiff_t c, const int pixels, const int taps, const int lanes,
-                                              const int edges, V(index) first) {
+                                              ptrdiff_t c, const int pixels, const int lanes, const int edges,
+                                              V(index) first) {
     const ptrdiff_t row = y * args->row_step, column = p * args->column_step, down = args->row_dilation;
     const int group = (int)args->group;
     const REAL *in = (const REAL *)args->in + row * args->in_row + column * args->in_column
@@ -78,12 +59,8 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
         const REAL *x = in;
         for (int i = 0, held = 0; i < group; i++, held++, w += args->weights_stride) {
             if (held == args->group_outputs) held = 0, x += LANES;
-            const V(index) index = V(add_index)(first, held);
-            if (taps)
-                K(depthwise_window)(args, x, w, sum, pixels, taps, index);
-            else
-                K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, lanes,
-                                 edges, index);
+            K(depthwise_row)(args, x, w, args->first_column - column, args->end_column - column, sum, pixels, lanes,
+                             edges, V(add_index)(first, held));
         }
     }
     FASTCONV_UNROLL
@@ -93,7 +70,7 @@ static FASTCONV_INLINE void K(depthwise_tile)(const fastconv_depthwise_args *arg
 /* Pixels from p on of output row y, up to `end` or a little further; returns where it stopped.  Tiles at the end compute
  * some pixels of the one before again, unless sums are added to what is there. */
 static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_args *args, ptrdiff_t y, ptrdiff_t p,
-                                                     ptrdiff_t end, ptrdiff_t c, const int taps, const int lanes,
+                                                     ptrdiff_t end, ptrdiff_t c, const int lanes,
                                                      const int edges, V(index) first) {
     enum { half = DEPTHWISE_PIXELS / 2, few = (half + 1) / 2 };
     const int most = edges ? half : DEPTHWISE_PIXELS;  /* parts of vectors are rare, and their code is long */
@@ -103,18 +80,18 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
         const int again = !args->accumulate;
         if (most > half && (rest >= most || (again && rest > half && pixels >= most))) {
             p = rest < most ? pixels - most : p;
-            K(depthwise_tile)(args, y, p, c, most, taps, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, most, lanes, edges, first);
             p += most;
         } else if (rest >= half || (again && rest > few && pixels >= half)) {
             p = rest < half ? pixels - half : p;
-            K(depthwise_tile)(args, y, p, c, half, taps, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, half, lanes, edges, first);
             p += half;
         } else if (rest >= few || (again && pixels >= few)) {
             p = rest < few ? pixels - few : p;
-            K(depthwise_tile)(args, y, p, c, few, taps, lanes, edges, first);
+            K(depthwise_tile)(args, y, p, c, few, lanes, edges, first);
             p += few;
         } else {
-            K(depthwise_tile)(args, y, p++, c, 1, taps, lanes, edges, first);
+            K(depthwise_tile)(args, y, p++, c, 1, lanes, edges, first);
         }
     }
     return p;
@@ -122,8 +99,7 @@ static FASTCONV_INLINE ptrdiff_t K(depthwise_pixels)(const fastconv_depthwise_ar
 
 /* A strip of pixels at a time: all rows of one vector of channels, then of the next, so that its weights and the input
  * rows it reads again stay near.  At `edges`, channels may be less than a vector, or end with a part of one. */
-static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int taps,
-                                                  const int edges) {
+static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args *given, const int edges) {
     const fastconv_depthwise_args own = *given, *const args = &own;   /* stores cannot change what is local */
     const ptrdiff_t pixels = args->pixels, channels = args->channels;
     const V(index) first = K(first_inputs)(args->group, args->group_outputs);
@@ -134,7 +110,7 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
         for (ptrdiff_t c = 0; c >= 0 && channels > 0;) {
             const int lanes = !edges || channels - c >= LANES ? LANES : (int)(channels - c);
             for (ptrdiff_t y = 0; y < args->rows; y++)
-                next = K(depthwise_pixels)(args, y, p, end, c, taps, lanes, edges, first);
+                next = K(depthwise_pixels)(args, y, p, end, c, lanes, edges, first);
             c = !edges ? K(next_vector)(c, args->first_vector, channels) : c + LANES < channels ? c + LANES : -1;
         }
     }
@@ -142,13 +118,12 @@ static FASTCONV_INLINE void K(depthwise_channels)(const fastconv_depthwise_args 
 
 /* Functions of their own, lest the compiler keep the addresses of all of them at once. */
 typedef void K(depthwise_fn)(const fastconv_depthwise_args *);
-#define PIXELS(name, taps, edges)                                                            \
+#define PIXELS(name, edges)                                                                  \
     static FASTCONV_NOINLINE void K(depthwise_##name)(const fastconv_depthwise_args *args) { \
-        K(depthwise_channels)(args, taps, edges);                                            \
+        K(depthwise_channels)(args, edges);                                                  \
     }
-PIXELS(any_grouped, 0, 0)
-PIXELS(5s1_grouped, 5, 0)
-PIXELS(part, 0, 1)
+PIXELS(whole, 0)
+PIXELS(part, 1)
 #undef PIXELS
 
 /* Pixels [p, end) of every row. */
@@ -188,16 +163,15 @@ static void K(depthwise_neighbours)(fastconv_depthwise_args *args) {
         K(depthwise_dense)(args);
     else if (args->channels < LANES || (args->accumulate && args->channels % LANES))
         K(depthwise_part)(args);
-    else if (args->group == 1 && args->row_dilation == 1 && across == 1 && step <= 2)
+    else if (K(windows_apply)(args))
         K(depthwise_windows)(args);
     else {      /* groups of one, too: to permute nothing takes less than to look for padding, but for the edges */
-        const int window = DEPTHWISE_WINDOWS && taps == 5 && across == 1 && step == 1;
         const ptrdiff_t last = args->end_column - 1 - (taps - 1) * across, pixels = args->pixels;
         const ptrdiff_t right = last < 0 ? 0 : last / step >= pixels ? pixels : last / step + 1;
         const ptrdiff_t first = args->first_column <= 0 ? 0 : (args->first_column - 1) / step + 1;
         const ptrdiff_t left = first < right ? first : right;
         K(depthwise_between)(args, 0, left, K(depthwise_part));
-        K(depthwise_between)(args, left, right, window ? K(depthwise_5s1_grouped) : K(depthwise_any_grouped));
+        K(depthwise_between)(args, left, right, K(depthwise_whole));
         K(depthwise_between)(args, right, pixels, K(depthwise_part));
     }
 }
