@@ -22,8 +22,7 @@ from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
 from fastconv.packing import PackedWeights, pack
-from fastconv.thread_limits import num_threads
-from fastconv.threads import get_num_threads, set_num_threads
+from fastconv.thread_limits import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from fastconv import reference

@@ -116,7 +116,7 @@ def _config() -> dict[str, dict[str, Any]]:
             "FASTCONV_ALGORITHM": os.environ.get("FASTCONV_ALGORITHM"),
         },
         "threads": {
-            "at most": threads.get_num_threads(),
+            "at most": threads.get_count(),
             **{name: os.environ.get(name) for name in asked},
             "OpenMP runtime": _openmp_runtimes(),
         },

@@ -1,4 +1,4 @@
-"""How many threads by default, and for a while; and which calls are too small for a second one.
+"""How many threads: the default, what is set, and for a while; which calls are too small for two.
 
 The default is the smallest of what FASTCONV_NUM_THREADS or OMP_NUM_THREADS say, the CPUs that the
 process may run on and the CPU quota of its control group.
@@ -8,10 +8,11 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 from typing import SupportsIndex
 
-from fastconv.threads import MOST_THREADS, get_num_threads, set_num_threads, set_serial_flops
+from fastconv.threads import MOST_THREADS, get_count, set_count, set_serial_flops
 
 
 def _quota(root: str | Path = "/sys/fs/cgroup") -> int | None:
@@ -67,6 +68,59 @@ def _serial_flops() -> float:
     return flops
 
 
+def get_num_threads() -> int:
+    """Threads that a call may use at most.
+
+    Returns
+    -------
+    int
+        1 in a build without OpenMP, and in a forked child: the OpenMP runtime does not survive a
+        fork, so children compute on one thread whatever is asked.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.num_threads(1):
+    ...     fastconv.get_num_threads()
+    1
+    """
+    return get_count()
+
+
+def set_num_threads(n: SupportsIndex) -> None:
+    """Let every call from now on, in every Python thread, use at most `n` threads.
+
+    The bits of a result do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 1024.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an int.
+    ValueError
+        If it is out of range.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> before = fastconv.get_num_threads()
+    >>> fastconv.set_num_threads(1)
+    >>> fastconv.get_num_threads()
+    1
+    >>> fastconv.set_num_threads(before)
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"n must be an int from 1 to {MOST_THREADS}, got {n!r}")
+    count = index(n)
+    if not 1 <= count <= MOST_THREADS:
+        raise ValueError(f"n must be an int from 1 to {MOST_THREADS}, got {count}")
+    set_count(count)
+
+
 @contextmanager
 def num_threads(n: SupportsIndex) -> Iterator[None]:
     """Context in which calls use at most `n` threads; the number before comes back at its end.
@@ -97,5 +151,5 @@ def num_threads(n: SupportsIndex) -> Iterator[None]:
         set_num_threads(before)
 
 
-set_num_threads(_default())
+set_count(_default())
 set_serial_flops(_serial_flops())

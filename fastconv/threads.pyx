@@ -1,4 +1,4 @@
-"""How many threads a call may use: one number for the process, which thread_limits.py sets first."""
+"""How many threads a call may use: one number for the process, which thread_limits.py reads and sets."""
 
 cdef extern from *:
     """
@@ -52,56 +52,12 @@ def set_serial_flops(flops):
     serial_flops = flops
 
 
-def get_num_threads():
-    """Threads that a call may use at most.
-
-    Returns
-    -------
-    int
-        1 in a build without OpenMP, and in a forked child: the OpenMP runtime does not survive a
-        fork, so children compute on one thread whatever is asked.
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> with fastconv.num_threads(1):
-    ...     fastconv.get_num_threads()
-    1
-    """
+def get_count():
     return thread_count()
 
 
-def set_num_threads(n):
-    """Let every call from now on, in every Python thread, use at most `n` threads.
-
-    The bits of a result do not depend on it.
-
-    Parameters
-    ----------
-    n : int
-        From 1 to 1024.
-
-    Raises
-    ------
-    TypeError
-        If `n` is not an int.
-    ValueError
-        If it is out of range.
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> before = fastconv.get_num_threads()
-    >>> fastconv.set_num_threads(1)
-    >>> fastconv.get_num_threads()
-    1
-    >>> fastconv.set_num_threads(before)
-    """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"n must be an int from 1 to {MOST}, got {n!r}")
-    n = n.__index__()
-    if not 1 <= n <= MOST:
-        raise ValueError(f"n must be an int from 1 to {MOST}, got {n}")
+def set_count(int n):
+    """Let calls use `n` threads, from 1 to MOST_THREADS, if they ask for no number of their own."""
     fastconv_set_setting(&_count, n)
 
 

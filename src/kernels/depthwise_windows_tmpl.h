@@ -96,7 +96,7 @@ static FASTCONV_INLINE void K(window_columns)(const fastconv_depthwise_args *giv
                                               const int groups) {
     /* Other numbers of taps are rare, and their code is long: they have one tile, of 7 pixels or 8. */
     enum { most = DEPTHWISE_PIXELS, middle = (most + 1) / 2, any = most > 8 ? middle : most };
-    const int wide = taps ? most : any, half = taps ? middle : any;
+    const int wide = taps && !groups ? most : any, half = taps && !groups ? middle : any;
     const fastconv_depthwise_args own = *given, *const args = &own;     /* stores cannot change what is local */
     const V(index) index = K(first_inputs)(groups ? args->group : LANES, groups ? args->group_outputs : LANES);
     for (ptrdiff_t p = 0, tile; p < args->pixels; p += tile) {
