@@ -198,7 +198,7 @@ def depthwise_cases(table):
             )
     # Groups with another number of outputs than of inputs.
     for (outputs, group, channels), pixels in itertools.product(unlike_groups(lanes), (1, 6, 17)):
-        for window in (WINDOWS[0], WINDOWS[3], *WINDOWS[5::5]):
+        for window in (WINDOWS[0], WINDOWS[3], *WINDOWS[8:12], *WINDOWS[5::7]):
             yield case(**dict(zip(("taps", "steps", "dilations"), window, strict=True)), rows=2,
                        pixels=pixels, channels=channels, group=group, outputs=outputs,
                        start=chosen.choice(STARTS), edges=chosen.choice(EDGES))  # fmt: skip
