@@ -4,7 +4,7 @@ from fastconv._kernels cimport caches
 from fastconv.axes cimport ceil_div
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan
-from fastconv.strips cimport are_windows
+from fastconv.strips cimport SAME_SETS, are_windows
 
 cdef enum:
     FEW_FILTERS = 4
@@ -68,9 +68,15 @@ cdef inline bint all_see_few(const Plan *plan, Py_ssize_t inner, Py_ssize_t oute
 
 
 cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
-    """Whether vectors hold a few whole groups of outputs, and inputs can be laid beside them."""
+    """Whether vectors hold whole groups of outputs, and inputs can be laid beside them.
+
+    A few groups; or one, where windows leave more padding out than a register tile does.
+    """
     cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
-    if not 1 < outputs < lanes or outputs & (outputs - 1):
+    if outputs == lanes and (inputs > lanes or plan.op == WEIGHT_GRAD or not (are_windows(plan) and plan.columns.padded)
+                             or plan.geometry.in_channels * plan.itemsize % SAME_SETS == 0):
+        return False
+    if not 1 < outputs <= lanes or outputs & (outputs - 1):
         return False
     if plan.op == WEIGHT_GRAD:      # goes through all pixels for each input; longer runs fill vectors as well
         return inputs == outputs <= FEW_FILTERS and plan.groups * outputs % lanes == 0 and (

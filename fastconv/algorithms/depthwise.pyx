@@ -26,14 +26,14 @@ from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 
 from fastconv._kernels cimport (
-    fastconv_depthwise_args, fastconv_depthwise_phases_args, fastconv_gather_args, fastconv_pack_args, flush_denormals,
-    restore_mode)
+    fastconv_depthwise_args, fastconv_depthwise_phases_args, flush_denormals, restore_mode)
+from fastconv.algorithms.channel_panels cimport pack_channels, pack_weights, phase_weights, shares_of
 from fastconv.axes cimport Axis, aligned, find_taps
 from fastconv.blocks cimport (
     Block, Phase, Source, Workspace, find_interior, gather_block, locate_block, open_phase, open_workspace,
     inputs_of, is_large, phase_block_columns, phase_block_rows, tap_offset, zero_block)
 from fastconv.kernel_choice cimport MANY_PRODUCTS, many_vectors
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.plan cimport Plan, Tensor
 from fastconv.strips cimport alternating_taps, goes_down
 
 cdef extern from "compat.h":
@@ -77,93 +77,6 @@ cdef struct Strip:
     bint rotated                # pixels and channels count from `shift` on
     bint split                  # vectors start at `shift`, but for the first one
     bint repeated               # pixels count by Plan.repeat, each with so many times the channels
-
-
-cdef inline Py_ssize_t shares_of(const Plan *plan) noexcept nogil:
-    """Products a tap adds to one output element."""
-    return plan.multiplier if plan.op == INPUT_GRAD else 1
-
-
-cdef Py_ssize_t phase_weights(const Plan *plan, const Phase *phase) noexcept nogil:
-    """Where the packed weights of a phase start, in bytes."""
-    cdef Py_ssize_t taps = phase.first_row * plan.columns.taps + phase.rows * phase.first_column
-    return taps * shares_of(plan) * inputs_of(plan) * plan.panel * plan.itemsize
-
-
-cdef char *pack_channels(
-    const Job *job, const char *source, Py_ssize_t stride, Py_ssize_t shift, char *to, int *finite,
-) noexcept nogil:
-    """A row of all channels, rotated by `shift` or repeated; returns where the next row starts."""
-    cdef const Plan *plan = job.plan
-    cdef fastconv_pack_args args
-    cdef Py_ssize_t _
-    args.rows, args.row_stride, args.column_stride = 1, 0, stride
-    args.finite = finite
-    args.source, args.panel = source + shift * stride * plan.itemsize, to
-    args.columns = plan.out_total - shift
-    args.panel_stride = (args.columns + plan.kernels.lanes - 1) // plan.kernels.lanes * plan.kernels.lanes
-    for _ in range(plan.repeat):        # each over the zeros that fill up the one before
-        plan.kernels.pack(&args)
-        args.panel = <char *> args.panel + args.columns * plan.itemsize
-    if shift > 0:
-        args.source, args.columns, args.panel_stride = source, shift, plan.kernels.lanes
-        plan.kernels.pack(&args)
-    return to + plan.panel * plan.itemsize
-
-
-cdef char *pack_group(const Job *job, const Tensor *w, const char *source, char *to) noexcept nogil:
-    """One tap: a row of all channels for each channel that a group sums over; returns where the next tap starts."""
-    cdef const Plan *plan = job.plan
-    cdef Py_ssize_t i, i_stride = w.column_stride
-    cdef fastconv_gather_args args
-    args.lead = args.tail = args.outer_stride = args.outer_step = 0
-    args.outer, args.inner, args.pixels = 1, plan.group_outputs, plan.groups
-    args.column_stride, args.pixel_step = plan.group_outputs * w.channel_stride, plan.group_outputs
-    args.inner_stride = w.channel_stride
-    if plan.op == INPUT_GRAD:
-        args.column_stride = plan.group * w.channel_stride
-        i_stride, args.inner_stride = w.channel_stride, w.column_stride
-    for i in range(plan.group):
-        args.x, args.scratch = source + i * i_stride * plan.itemsize, to
-        plan.kernels.gather(&args)
-        to += plan.panel * plan.itemsize
-    return to
-
-
-cdef char *pack_shared(Job *job, const Tensor *w, const char *source, char *to) noexcept nogil:
-    """One tap: a row of all output channels for each input channel; returns where the next tap starts."""
-    cdef const Plan *plan = job.plan
-    cdef Py_ssize_t _, across = w.channel_stride, down = w.column_stride
-    if plan.op == INPUT_GRAD:
-        across, down = down, across
-    for _ in range(plan.shared):
-        to = pack_channels(job, source, across, 0, to, &job.finite)
-        source += down * plan.itemsize
-    return to
-
-
-cdef char *pack_weights(Job *job, const Tensor *w, Py_ssize_t shift, char *to) noexcept nogil:
-    """The weights of every phase, rotated by `shift`; returns their end."""
-    cdef const Plan *plan = job.plan
-    cdef Py_ssize_t row, column, tap, share, shares = shares_of(plan)
-    cdef const char *source
-    cdef Phase phase
-    for row in range(plan.rows.phases):
-        for column in range(plan.columns.phases):
-            open_phase(plan, row, column, &phase)
-            for share in range(shares):
-                for tap in range(phase.rows * phase.columns):
-                    source = w.data + plan.itemsize * (
-                        plan.rows.tap_index[phase.first_row + tap // phase.columns] * w.batch_stride
-                        + plan.columns.tap_index[phase.first_column + tap % phase.columns] * w.row_stride
-                        + share * w.channel_stride)
-                    if plan.group > 1:
-                        to = pack_group(job, w, source, to)
-                    elif plan.shared > 0:
-                        to = pack_shared(job, w, source, to)
-                    else:
-                        to = pack_channels(job, source, shares * w.channel_stride, shift, to, &job.finite)
-    return to
 
 
 cdef bint may_stream_rows(
@@ -410,15 +323,15 @@ cdef void run_depthwise(
     if goes_down(plan) and inputs_of(plan) == 1 and not (plan.gathered or plan.streamed or plan.shared) and (
             job.shift == 0 and (plan.out_total % plan.kernels.lanes or <size_t> x.data % 64)):
         job.rows = min(job.rows, UNALIGNED_ROWS // plan.rows.in_step)
-    job.rotated = pack_weights(&job, w, 0, job.packed)
+    job.rotated = pack_weights(plan, w, 0, job.packed, &job.finite)
     job.rotated_bias = NULL
     if job.shift > 0 and job.rotates:
-        end = pack_weights(&job, w, job.shift, job.rotated)
+        end = pack_weights(plan, w, job.shift, job.rotated, &job.finite)
         job.rotated_bias = end
         if bias != NULL:
-            pack_channels(&job, bias, 1, job.shift, end, &job.finite)
+            pack_channels(plan, bias, 1, job.shift, end, &job.finite)
     elif plan.repeat > 1 and bias != NULL:
-        pack_channels(&job, bias, 1, 0, job.rotated, &job.finite)
+        pack_channels(plan, bias, 1, 0, job.rotated, &job.finite)
         job.bias = job.rotated
     if plan.threads == 1:       # without the cost of opening a parallel region
         for task in range(plan.tasks):
