@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastconv.config import __version__, get_include, show_config
-from fastconv.engine import get_default_algorithm, set_default_algorithm
+from fastconv.default_algorithm import get_default_algorithm, set_default_algorithm
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
 from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D

@@ -112,7 +112,7 @@ def _config() -> dict[str, dict[str, Any]]:
             "cache": _kernels.cache_sizes(),
         },
         "algorithm": {
-            "default": engine.get_default_algorithm(),
+            "default": engine.get_default(),
             "FASTCONV_ALGORITHM": os.environ.get("FASTCONV_ALGORITHM"),
         },
         "threads": {

@@ -1,9 +1,7 @@
 """One call, from shapes and pointers to the result, without the GIL: algorithm, plan, workspace.
 
-Before it, what Python says of algorithms: which may be asked for, what is the default, why one is refused.
+Before it, what Python says of algorithms: which may be asked for, and why one is refused.
 """
-import os
-
 from libc.stdlib cimport free, malloc
 
 from fastconv._kernels cimport kernels_for
@@ -58,10 +56,6 @@ cdef Algorithm default_algorithm() noexcept nogil:
     return <Algorithm> fastconv_get_setting(&_default)
 
 
-cdef void set_default(Algorithm algorithm) noexcept nogil:
-    fastconv_set_setting(&_default, algorithm)
-
-
 cdef Algorithm read_algorithm(object algorithm, str name="algorithm") except *:
     if algorithm == "auto":
         return AUTO
@@ -96,52 +90,13 @@ cdef int need_algorithm(Algorithm algorithm, const Geometry *g) except -1:
     return 0
 
 
-def get_default_algorithm():
-    """How calls that say ``algorithm="auto"`` compute.
-
-    Returns
-    -------
-    {"auto", "direct", "winograd"}
-        What `set_default_algorithm` or the environment variable FASTCONV_ALGORITHM said last; at first "auto".
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> fastconv.get_default_algorithm()
-    'auto'
-    """
+def get_default():
     return ALGORITHMS[default_algorithm()]
 
 
-def set_default_algorithm(algorithm):
-    """Let every call that says ``algorithm="auto"``, from now on and in every thread, compute this way.
-
-    The environment variable FASTCONV_ALGORITHM says it for a process before it starts.  Calls from C with
-    FASTCONV_AUTO follow, too.
-
-    Parameters
-    ----------
-    algorithm : {"auto", "direct", "winograd"}
-        "auto" chooses by a model of the time that each would take; "direct" keeps to the direct sum, and to its
-        rounding error; "winograd" prefers Winograd's algorithm wherever it can serve, float64 included.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `algorithm` is none of these.
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> fastconv.set_default_algorithm("direct")
-    >>> fastconv.explain((1, 56, 56, 64), (3, 3, 64, 64), padding=1).algorithm
-    'direct'
-    >>> fastconv.set_default_algorithm("auto")
-    """
-    set_default(read_algorithm(algorithm))
-
-
-set_default(read_algorithm(os.environ.get("FASTCONV_ALGORITHM") or "auto", "FASTCONV_ALGORITHM"))
+def set_default(algorithm, str name):
+    """Let calls that say "auto" compute this way; `name` is who says so, for errors."""
+    fastconv_set_setting(&_default, read_algorithm(algorithm, name))
 
 
 cdef bint is_empty(Op op, const Geometry *g) noexcept nogil:

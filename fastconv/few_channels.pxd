@@ -4,7 +4,7 @@ from fastconv._kernels cimport caches
 from fastconv.axes cimport ceil_div
 from fastconv.geometry cimport Geometry
 from fastconv.plan cimport FORWARD, INPUT_GRAD, WEIGHT_GRAD, Plan
-from fastconv.strips cimport SAME_SETS, are_windows
+from fastconv.strips cimport SAME_SETS, are_windows, groups_have_windows
 
 cdef enum:
     FEW_FILTERS = 4
@@ -160,7 +160,7 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     if plan.op == INPUT_GRAD:
         inner, outer = outer, inner
     if plan.depthwise and (inner * taps < 2 * HALVES_DEPTH or plan.group > 1 and (
-            taps <= 9 or are_windows(plan))):
+            taps <= 9 or groups_have_windows(plan))):
         return False
     if plan.kernels.narrow_panel < outer < lanes // 2:
         return inner * taps >= 3 * HALVES_DEPTH

@@ -55,17 +55,20 @@ cdef inline bint are_windows(const Plan *plan) noexcept nogil:
         plan.columns.out_step == g.dilation_height == g.dilation_width == 1)
 
 
-cdef inline bint has_windows(const Plan *plan) noexcept nogil:
-    """Whether a depthwise pass of any taps has kernels that go down columns of tiles, in place or from a copy.
+cdef inline bint groups_have_windows(const Plan *plan) noexcept nogil:
+    cdef const Geometry *g = &plan.geometry
+    return are_windows(plan) or (
+        plan.columns.taps > plan.columns.phases and plan.columns.in_step == g.dilation_height == g.dilation_width == 1)
 
-    Of groups, five or seven taps across have.
-    """
+
+cdef inline bint has_windows(const Plan *plan) noexcept nogil:
+    """Whether a depthwise pass of any taps has kernels that go down columns of tiles, in place or from a copy."""
     cdef const Geometry *g = &plan.geometry
     cdef Py_ssize_t above, left
     if plan.op == WEIGHT_GRAD or plan.shared:
         return False
     if plan.group > 1:
-        return are_windows(plan) and plan.rows.out_step == 1 and plan.out_total >= plan.kernels.lanes
+        return groups_have_windows(plan) and plan.out_total >= plan.kernels.lanes
     if plan.op == INPUT_GRAD:       # whose phases have outputs a tap apart
         return alternating_taps(plan, &above, &left) == 0
     return closes(g.stride_height, g.dilation_height, g.stride_height) and (

@@ -30,17 +30,18 @@ static FASTCONV_INLINE void K(window_row)(const REAL *in, ptrdiff_t step, ptrdif
 /* A row of any number of taps: windows of three of them, then the others. */
 static FASTCONV_INLINE void K(window_row_of_any)(const REAL *in, ptrdiff_t step, ptrdiff_t begin, ptrdiff_t end,
                                                  const REAL *weights, ptrdiff_t weights_stride, ptrdiff_t taps,
-                                                 VEC *sum, const int pixels, const int stride, V(index) index) {
+                                                 VEC *sum, const int pixels, const int stride, const int groups,
+                                                 V(index) index) {
     enum { window = 3 };
     for (; taps >= window; taps -= window, begin -= window, end -= window) {
-        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, window, stride, 0, index);
+        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, window, stride, groups, index);
         in += window * step;
         weights += window * weights_stride;
     }
     if (taps == 2)
-        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, 2, stride, 0, index);
+        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, 2, stride, groups, index);
     else if (taps == 1)
-        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, 1, stride, 0, index);
+        K(window_row)(in, step, begin, end, weights, weights_stride, sum, pixels, 1, stride, groups, index);
 }
 
 /* A row of the kernel in every input of the groups. */
@@ -50,8 +51,12 @@ static FASTCONV_INLINE void K(window_groups)(const fastconv_depthwise_args *args
     const ptrdiff_t weights_stride = args->weights_stride, tap = args->group * weights_stride;
     for (ptrdiff_t i = 0, held = 0; i < args->group; i++, held++, weights += weights_stride) {
         if (held == args->group_outputs) held = 0, in += LANES;
-        K(window_row)(in, args->in_column, begin, end, weights, tap, sum, pixels, taps, stride, 1,
-                      V(add_index)(first, (int)held));
+        const V(index) index = V(add_index)(first, (int)held);
+        if (taps)
+            K(window_row)(in, args->in_column, begin, end, weights, tap, sum, pixels, taps, stride, 1, index);
+        else
+            K(window_row_of_any)(in, args->in_column, begin, end, weights, tap, args->tap_columns, sum, pixels, stride, 1,
+                                 index);
     }
 }
 
@@ -82,7 +87,7 @@ static FASTCONV_INLINE void K(window_column)(const fastconv_depthwise_args *args
             else if (taps)
                 K(window_row)(x, step, begin, end, w, weights_stride, sum, pixels, taps, stride, 0, index);
             else
-                K(window_row_of_any)(x, step, begin, end, w, weights_stride, args->tap_columns, sum, pixels, stride,
+                K(window_row_of_any)(x, step, begin, end, w, weights_stride, args->tap_columns, sum, pixels, stride, 0,
                                      index);
         }
         FASTCONV_UNROLL
@@ -125,16 +130,17 @@ WINDOW(5s1_groups, 5, 1, 1)
 WINDOW(5s2_groups, 5, 2, 1)
 WINDOW(7s1_groups, 7, 1, 1)
 WINDOW(7s2_groups, 7, 2, 1)
+WINDOW(any_s1_groups, 0, 1, 1)
 #endif
 WINDOW(any_s1, 0, 1, 0)
 WINDOW(any_s2, 0, 2, 0)
 #undef WINDOW
 
-/* Whether windows go down columns of tiles: of groups, five or seven taps alone. */
+/* Whether windows go down columns of tiles: of groups, more than one tap, and with a stride of 2, five or seven. */
 static FASTCONV_INLINE int K(windows_apply)(const fastconv_depthwise_args *args) {
     const ptrdiff_t taps = args->tap_columns;
     return args->row_dilation == 1 && args->column_dilation == 1 && args->column_step <= 2
-           && (args->group == 1 || (DEPTHWISE_WINDOWS && (taps == 5 || taps == 7)));
+           && (args->group == 1 || (DEPTHWISE_WINDOWS && (taps == 5 || taps == 7 || (taps > 1 && args->column_step == 1))));
 }
 
 static void K(depthwise_windows)(const fastconv_depthwise_args *args) {
@@ -148,6 +154,10 @@ static void K(depthwise_windows)(const fastconv_depthwise_args *args) {
     };
     if (args->tap_columns == 5 || args->tap_columns == 7) {
         by_taps[args->group > 1][args->tap_columns == 7][stride - 1](args);
+        return;
+    }
+    if (args->group > 1) {
+        K(window_any_s1_groups)(args);
         return;
     }
 #endif
