@@ -222,6 +222,12 @@ GEOMETRIES = [
     Conv((1, 15, 20, 18), (7, 7, 1, 36), groups=18, stride=2, padding=((1, 4), (0, 3))),
     Conv((1, 13, 16, 16), (9, 3, 1, 16), groups=16, padding=(8, 2), dilation=(2, 3)),
     Conv((2, 14, 17, 256), (3, 3, 16, 256), groups=16, padding=1),  # bundles of groups
+    Conv((2, 9, 17, 48), (7, 7, 8, 48), groups=6, padding=3),  # windows of taps in groups
+    Conv((1, 11, 16, 32), (5, 5, 4, 32), groups=8, stride=2, padding="same"),  # and in phases
+    Conv((2, 8, 9, 32), (5, 7, 16, 32), groups=2, padding=(2, 3)),  # a group of a whole vector
+    Conv((1, 8, 9, 24), (7, 7, 6, 24), groups=4, padding=((2, 1), (0, 3))),  # narrow panels
+    Conv((1, 12, 11, 33), (7, 7, 33, 7), stride=2, padding=3),  # less than half a vector
+    Conv((2, 7, 7, 96), (7, 7, 24, 96), groups=4, padding=3),  # dL/dx packs all weights first
     Conv((1, 9, 6, 144), (3, 3, 16, 144), groups=9, padding=1),
     Conv((3, 1, 1, 20), (3, 3, 20, 270), padding=1),  # dL/dx of one pixel, many filters
     Conv((2, 2, 3, 9), (2, 3, 9, 260)),
