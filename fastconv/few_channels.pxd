@@ -74,7 +74,7 @@ cdef inline bint fits_vectors(const Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t lanes = plan.kernels.lanes, inputs = plan.group, outputs = plan.group_outputs
     if outputs == lanes and (inputs > lanes or plan.op == WEIGHT_GRAD or not (are_windows(plan) and plan.columns.padded)
-                             or plan.geometry.in_channels * plan.itemsize % SAME_SETS == 0):
+                             or plan.groups * inputs * plan.itemsize % SAME_SETS == 0):
         return False
     if not 1 < outputs <= lanes or outputs & (outputs - 1):
         return False

@@ -56,8 +56,8 @@ cdef void choose_pass(Plan *plan, const Tensor *weights, bint tiled) noexcept no
     cdef bint plain, single
     plan.images = g.batch
     plan.groups = g.groups
-    # Channels of a small group lie in one vector, where a permutation can bring them together.  Padding may be
-    # multiplied there, which dL/dx may only do if zero times every weight is zero.
+    # Channels of a small group lie in one vector, where a permutation can bring them together.  Unless it has windows,
+    # padding is multiplied there, which dL/dx may only do if zero times every weight is zero.
     plan.group, plan.group_outputs = (multiplier, inner) if plan.op == INPUT_GRAD else (inner, multiplier)
     plan.tiled = tiled
     if tiled or g.groups == 1 or not fits_vectors(plan) or (
@@ -119,9 +119,6 @@ cdef bint choose_narrow(const Plan *plan) noexcept nogil:
         return False
     # All of K must be packed at once.
     if plan.rows.taps * plan.columns.taps * plan.in_channels * lanes * plan.itemsize > MOST_PACKED:
-        return False
-    # The rows of packed weights and the surplus of the last must fit a panel, for each phase.
-    if plan.in_channels * (lanes - plan.out_channels) < lanes:
         return False
     # Phases differ by a tap; the mean is good enough to choose by.
     down = ceil_div(plan.rows.taps, max(plan.rows.phases, 1))

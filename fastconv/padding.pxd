@@ -6,11 +6,10 @@ from fastconv.plan cimport Plan
 
 cdef enum:
     COPYING = 8                 # halves of a cycle that a line of gathered input takes
-    # Of how many parts of a pass edges must save one, to go by themselves; or cost one less than this model has it, as
-    # measured, from so many pixels on.
-    WORTH_TRIMMING = 100
-    OVERRATED = 20
+    WORTH_TRIMMING = 100        # of so many parts of a pass, edges must save one to go by themselves
+    # From so many pixels on, of how many parts edges cost one less than this model has it, as measured.
     FEW_TOGETHER = 16
+    OVERRATED = 20
 
 
 cdef inline bint choose_trimmed(const Plan *plan) noexcept nogil:
@@ -41,5 +40,5 @@ cdef inline bint choose_trimmed(const Plan *plan) noexcept nogil:
         saved += COPYING * plan.rows.in_step * plan.columns.in_step * plan.in_channels * plan.itemsize / (
             64 * K * vectors)
     # Batches share calls, which this does not see; masked, sums that pass through memory wait for one another.
-    cdef bint shares = pixels >= FEW_TOGETHER and plan.out_channels % plan.kernels.lanes == 0
-    return saved > 0 and cost < (saved + (1.0 / OVERRATED if shares else -1.0 / WORTH_TRIMMING)) * pixels
+    cdef bint overrated = pixels >= FEW_TOGETHER and plan.out_channels % plan.kernels.lanes == 0
+    return saved > 0 and cost < (saved + (1.0 / OVERRATED if overrated else -1.0 / WORTH_TRIMMING)) * pixels

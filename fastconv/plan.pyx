@@ -115,8 +115,8 @@ cdef void choose_panels(Plan *plan, Py_ssize_t widest) noexcept nogil:
     if plan.few_pixels:
         plan.depth_block = max(K, 1)
     if plan.narrow:
-        # All of K at once, of as many columns as there may be room for: the last is packed with whole vectors.
-        most = min(max(most // max(K, 1) - 1, 1), NARROW_TILES * plan.kernels.narrow_panel)
+        # All of K at once, of as many columns as there may be room for.
+        most = min(max(most // max(K, 1), 1), NARROW_TILES * plan.kernels.narrow_panel)
         plan.panels = ceil_div(plan.out_channels, most)
         plan.panel = ceil_div(ceil_div(plan.out_channels, plan.panels), lanes) * lanes
         plan.depth_block = max(K, 1)
@@ -224,7 +224,8 @@ cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t thr
 cdef bint shares_panels(const Plan *plan, Py_ssize_t threads, Py_ssize_t pixels) noexcept nogil:
     """Whether threads had better share out groups or panels than pixels, of which one block takes so many.
 
-    Each packs the weights of its own then, where it uses them, and reads nothing that another one wrote.
+    Unless all weights are packed first, each packs its own then, where it uses them, and reads nothing that another one
+    wrote.
     """
     if not (plan.rows.covered and plan.columns.covered):
         return False
@@ -295,9 +296,9 @@ cdef void measure_workspace(Plan *plan) noexcept nogil:
     plan.slice_bytes = whole_lines(slice_rows * plan.panel * plan.itemsize)
     if plan.depthwise and plan.room_columns > 0:
         plan.slice_bytes = room_bytes(plan)
-    if plan.narrow:             # rows of K, the last with a surplus that makes whole vectors
+    if plan.narrow:             # rows of K
         columns = ceil_div(plan.out_channels, plan.panels)
-        plan.slice_bytes = whole_lines((slice_rows * columns + plan.kernels.lanes) * plan.itemsize)
+        plan.slice_bytes = whole_lines(slice_rows * columns * plan.itemsize)
     plan.thread_bytes = (plan.scratch_bytes + 4 * plan.pointer_bytes + 4 * plan.offset_bytes
                          + plan.class_bytes + plan.slice_bytes)
     # One line more, so that the whole can be aligned.
@@ -362,7 +363,8 @@ cdef void make_plan(
             scratch = max(scratch, <Py_ssize_t> min(
                 <double> MOST_SCRATCH, 8.0 * plan.rows.taps * plan.columns.in_size * plan.in_total * plan.itemsize))
         if down and not plan.gathered:
-            pixels = plan.rows.extent * plan.columns.extent     # each strip begins with rows that end no sum
+            # Of 3x3 taps, each strip begins with rows that end no sum.
+            pixels = plan.rows.extent * plan.columns.extent
         elif down:
             pixels = max(pixels, 16 * plan.rows.taps * plan.columns.extent)
         if op != WEIGHT_GRAD and threads > 1:

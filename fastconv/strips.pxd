@@ -56,6 +56,7 @@ cdef inline bint are_windows(const Plan *plan) noexcept nogil:
 
 
 cdef inline bint groups_have_windows(const Plan *plan) noexcept nogil:
+    """Whether rows of several taps in groups are windows (not in portable code, which is right, but slower there)."""
     cdef const Geometry *g = &plan.geometry
     return are_windows(plan) or (
         plan.columns.taps > plan.columns.phases and plan.columns.in_step == g.dilation_height == g.dilation_width == 1)

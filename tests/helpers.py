@@ -225,6 +225,7 @@ GEOMETRIES = [
     Conv((2, 9, 17, 48), (7, 7, 8, 48), groups=6, padding=3),  # windows of taps in groups
     Conv((1, 11, 16, 32), (5, 5, 4, 32), groups=8, stride=2, padding="same"),  # and in phases
     Conv((2, 8, 9, 32), (5, 7, 16, 32), groups=2, padding=(2, 3)),  # a group of a whole vector
+    Conv((1, 8, 9, 24), (5, 5, 12, 32), groups=2, padding=2),  # ... of fewer inputs
     Conv((1, 8, 9, 24), (7, 7, 6, 24), groups=4, padding=((2, 1), (0, 3))),  # narrow panels
     Conv((1, 12, 11, 33), (7, 7, 33, 7), stride=2, padding=3),  # less than half a vector
     Conv((2, 7, 7, 96), (7, 7, 24, 96), groups=4, padding=3),  # dL/dx packs all weights first

@@ -116,7 +116,7 @@ def order_is_fixed(which, conv):
     if which == "input_grad" and (several or height * width <= 2):
         return False
     few = LANES + 1 if conv.w[1] in (5, 7) else LANES  # windows of taps serve whole vectors, too
-    if 1 < depth == filters // conv.groups < few and conv.groups > 1:
+    if 1 < depth <= filters // conv.groups < few and conv.groups > 1:
         return which == "weight_grad" and (depth > 4 or conv.w[:2] != (3, 3))
     width = {"forward": conv.w[3] // conv.groups, "input_grad": depth}.get(which, NARROW + 1)
     return width > NARROW or (conv.groups > 1 and depth == 1)  # depthwise: along channels

@@ -67,6 +67,19 @@ def test_padding_meets_weights_that_are_not_finite(conv, filters):
     assert_same(got, run(reference, "forward", conv, a))
 
 
+@pytest.mark.parametrize("groups", [1, 7])
+@pytest.mark.parametrize("channel", [0, -1])
+def test_input_grad_leaves_padding_out_if_the_last_panel_is_not_finite(groups, channel):
+    """All weights are packed first, to know that; the last ones are in another panel or group."""
+    conv = Conv((1, 14, 13, 140), (7, 7, 140 // groups, 70), padding=3, groups=groups)
+    layer = fastconv.explain(conv.x, conv.w, op="input_grad", **conv.kwargs, algorithm="direct")
+    assert "padding" in layer.blocking or layer.blocking["weights"].startswith("packed once")
+    a = operands(conv)
+    a["w"][0, 0, channel, channel] = np.inf
+    got = run(fastconv, "input_grad", conv, a, algorithm="direct")
+    assert_same(got, run(reference, "input_grad", conv, a))
+
+
 def test_weights_that_are_not_finite_change_no_sign_with_the_layout():
     """Other filters, whose sums start from a negative zero, meet padding: all of them, or none."""
     x = np.full((3, 7, 7, 64), -0.0, np.float32)

@@ -1,8 +1,8 @@
 /* depthwise: one filter a channel or a small group of them, vectors along channels, a few pixels of a row
  * at a time.  Most calls go to kernels for some of them: 3x3 taps (depthwise_rows_tmpl.h), others of one filter a
- * channel, and five or seven taps across of groups (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h),
- * few channels that all see (depthwise_shared_tmpl.h).  Here are groups with other taps, parts of vectors, and steps that
- * are more than twice the distance between taps, or no multiple of it.
+ * channel, and rows of several taps in groups (depthwise_windows_tmpl.h, or from a copy: depthwise_dense_tmpl.h), few
+ * channels that all see (depthwise_shared_tmpl.h).  Here are other taps of groups, parts of vectors, and steps that are
+ * more than twice the distance between taps, or no multiple of it.
  *
  * In a group every output channel reads every input channel: for each i in turn, a permutation puts the i-th
  * input channel of its group beside each output channel. */

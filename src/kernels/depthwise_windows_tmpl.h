@@ -99,7 +99,7 @@ static FASTCONV_INLINE void K(window_column)(const fastconv_depthwise_args *args
 /* The tiles of all rows, of each all channels. */
 static FASTCONV_INLINE void K(window_columns)(const fastconv_depthwise_args *given, const int taps, const int stride,
                                               const int groups) {
-    /* Other numbers of taps are rare, and their code is long: they have one tile, of 7 pixels or 8. */
+    /* Groups and other numbers of taps are rare, and their code is long: they have one tile, of 7 pixels or 8. */
     enum { most = DEPTHWISE_PIXELS, middle = (most + 1) / 2, any = most > 8 ? middle : most };
     const int wide = taps && !groups ? most : any, half = taps && !groups ? middle : any;
     const fastconv_depthwise_args own = *given, *const args = &own;     /* stores cannot change what is local */
