@@ -146,7 +146,7 @@ cdef inline bint stays_single(const Plan *plan, Py_ssize_t multiplier) noexcept 
 
 
 cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
-    """Whether the channels leave half of the last vector idle, and few others make up for it.
+    """Whether the channels leave half of the last vector idle, or more, and few others make up for it.
 
     Not for a single pixel, nor where a vector holds two groups or two pixels and taps are those that this is fastest
     for; where two vectors become three, not if sums are so short that loading and storing outputs takes the time.
@@ -162,6 +162,6 @@ cdef inline bint halves_pay(const Plan *plan) noexcept nogil:
     if plan.depthwise and (inner * taps < 2 * HALVES_DEPTH or plan.group > 1 and (
             taps <= 9 or groups_have_windows(plan))):
         return False
-    if plan.kernels.narrow_panel < outer < lanes // 2:
+    if plan.kernels.narrow_panel < outer < lanes // 2:     # parts of short vectors take long to store, which sums hide
         return inner * taps >= 3 * HALVES_DEPTH
     return 2 * outer == lanes or (lanes < outer <= lanes + lanes // 2 and inner * taps >= HALVES_DEPTH)
