@@ -72,7 +72,7 @@ cdef struct Plan:
     bint swapped                    # weight_grad: vectors along the runs, not along the output channels
     Py_ssize_t whole                # weight_grad: vectors before the last panel, which alone is swapped; 0 if none is
     Py_ssize_t pieces               # weight_grad: partial sums, the same for any number of threads
-    Py_ssize_t units, shares        # panels (weight_grad: x kernel rows) of all groups, shares they are cut into
+    Py_ssize_t units, shares        # panels (weight_grad: x runs) of all groups, shares they are cut into
     Py_ssize_t tasks
     # Workspace, in bytes.
     Py_ssize_t scratch_bytes, pointer_bytes, offset_bytes, class_bytes, slice_bytes, thread_bytes

@@ -35,8 +35,28 @@ cdef Py_ssize_t GRAD_PIECE = 384
 cdef Py_ssize_t MOST_PIECES = 16
 
 
-cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexcept nogil:
-    """Grow a block column by column, row by row, image by image up to `pixels` and `scratch` bytes."""
+cdef Py_ssize_t even_parts(
+    Py_ssize_t extent, Py_ssize_t least, Py_ssize_t most, Py_ssize_t times, Py_ssize_t threads,
+) noexcept nogil:
+    """Parts, `least` to `most`, to cut each of `times` extents into, so that threads end together.
+
+    Parts have a cost: take the first number that is within a twentieth of the ideal, else the best.
+    """
+    cdef Py_ssize_t parts, rounds, best = least, fewest = -1
+    for parts in range(least, min(extent, most) + 1):
+        rounds = ceil_div(times * parts, threads) * ceil_div(extent, parts)
+        if fewest < 0 or rounds < fewest:
+            best, fewest = parts, rounds
+        if 20.0 * rounds * threads <= 21.0 * times * extent:
+            break
+    return best
+
+
+cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch, Py_ssize_t threads) noexcept nogil:
+    """Grow a block column by column, row by row, image by image up to `pixels` and `scratch` bytes.
+
+    Where `threads` share blocks out, there may be up to twice as many, so that none has much more to do.
+    """
     cdef Py_ssize_t pixel = plan.pixel_pitch * plan.itemsize * plan.planes
     cdef Axis *rows = &plan.rows
     cdef Axis *columns = &plan.columns
@@ -59,6 +79,14 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch) noexc
             steps = min(pixels // (rows.block * columns.block), scratch // one_row if one_row else plan.images)
             steps = ceil_div(plan.images, max(min(steps, plan.images), 1))
             plan.block_images = ceil_div(plan.images, steps)
+    if threads > 1 and plan.block_images * rows.block * columns.block > FEW_PIXELS:
+        if rows.blocks * columns.blocks == 1:
+            steps = ceil_div(plan.images, plan.block_images)
+            plan.block_images = ceil_div(plan.images, even_parts(plan.images, steps, 2 * steps, 1, threads))
+        else:
+            steps = rows.blocks
+            set_block(rows, ceil_div(rows.extent, even_parts(
+                rows.extent, steps, 2 * steps, plan.images * columns.blocks, threads)))
     plan.image_blocks = ceil_div(plan.images, plan.block_images)
     plan.blocks = plan.image_blocks * rows.blocks * columns.blocks
     plan.block_pixels = plan.block_images * rows.block * columns.block
@@ -207,18 +235,8 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
 
 
 cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
-    """Shares to cut the units of each task into, so that threads end together.
-
-    Every share gathers its input again: take the first number within a tenth of the ideal, else the best.
-    """
-    cdef Py_ssize_t shares, rounds, best = 1, least = -1
-    for shares in range(1, min(units, 4 * threads) + 1):
-        rounds = ceil_div(tasks * shares, threads) * ceil_div(units, shares)
-        if least < 0 or rounds < least:
-            best, least = shares, rounds
-        if 10.0 * rounds * threads <= 11.0 * tasks * units:
-            return shares
-    return best
+    """Shares to cut the units of each task into, so that threads end together; each gathers its input again."""
+    return even_parts(units, 1, 4 * threads, tasks, threads)
 
 
 cdef bint shares_panels(const Plan *plan, Py_ssize_t threads, Py_ssize_t pixels) noexcept nogil:
@@ -249,17 +267,21 @@ cdef Py_ssize_t choose_pieces(const Plan *plan, Py_ssize_t grad_bytes) noexcept 
         plan.vectors, plan.kernels.grad_panel // plan.kernels.lanes))
     cdef Py_ssize_t needed = min(ceil_div(GRAD_UNITS, units), pixels // GRAD_PIECE)
     needed = min(needed, MOST_PARTIALS // grad_bytes + 1)
-    return min(max(GRAD_PARTIALS // grad_bytes, needed, 1), MOST_PIECES, max(plan.blocks, 1))
+    needed = min(max(GRAD_PARTIALS // grad_bytes, needed, 1), MOST_PIECES, max(plan.blocks, 1))
+    return needed if plan.depthwise else ceil_div(plan.blocks, ceil_div(plan.blocks, needed))
 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     cdef Py_ssize_t grad_bytes
+    cdef bint uneven
     plan.threads = threads
     plan.pieces = 1
     plan.shares = 1
     plan.partial_bytes = 0
     if plan.op == WEIGHT_GRAD:
-        plan.units = (1 if plan.joined else plan.rows.taps) * (1 if plan.depthwise else plan.groups * plan.panels)
+        plan.units = 1 if plan.joined else plan.rows.taps
+        if not plan.depthwise:
+            plan.units *= plan.groups * plan.panels * (1 if plan.joined or plan.merged else plan.columns.taps)
         grad_bytes = whole_lines(plan.geometry.kernel_height * plan.geometry.kernel_width * plan.geometry.out_channels
                                  * (plan.geometry.in_channels // plan.geometry.groups) * plan.itemsize)
         plan.pieces = choose_pieces(plan, max(grad_bytes, 1))
@@ -268,9 +290,13 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     else:
         plan.units = 1 if plan.depthwise else plan.groups * plan.panels
         plan.tasks = plan.blocks
-    # Blocks with pixels of no phase are zeroed first, by the one task they belong to.
-    if plan.threads > 1 and plan.rows.covered and plan.columns.covered:
-        plan.shares = choose_shares(plan.tasks, plan.units // plan.parts, plan.threads)
+    # Blocks with pixels of no phase are zeroed first, by the one task they belong to; kernel rows of a depthwise dL/dW
+    # read the same lines, and are better not apart.
+    if plan.threads > 1 and plan.rows.covered and plan.columns.covered and not (
+            plan.depthwise and plan.tasks > 4 * plan.threads):
+        # Pieces that differ much are shared out one by one.
+        uneven = 20 * plan.pieces * ceil_div(plan.blocks, plan.pieces) > 21 * plan.blocks and not plan.depthwise
+        plan.shares = choose_shares(1 if uneven else plan.tasks, plan.units // plan.parts, plan.threads)
     plan.tasks *= plan.shares
     plan.threads = <int> min(plan.threads, max(plan.tasks, 1))
 
@@ -317,6 +343,7 @@ cdef void make_plan(
     """
     cdef Py_ssize_t pixels = TARGET_PIXELS
     cdef Py_ssize_t scratch = caches().l2 // 2, rows
+    cdef int sharing = 1
     cdef bint down
     cdef const fastconv_kernels *narrower
     plan.geometry = g[0]
@@ -355,7 +382,8 @@ cdef void make_plan(
         pixels = most_pixels(plan, &scratch)
     if threads > 1 and op != WEIGHT_GRAD and not shares_panels(plan, threads, pixels):
         # A block for every thread, as long as it fills some tiles.
-        pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent * plan.columns.extent, threads), FEW_PIXELS))
+        sharing = 1 if plan.depthwise else threads
+        pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent, threads) * plan.columns.extent, FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
         down = goes_down(plan) or (plan.group > 1 and has_windows(plan))
@@ -373,7 +401,7 @@ cdef void make_plan(
             # Phases write between one another's pixels: what one leaves out should still be near for the next.
             pixels = max(min(pixels, caches().l2 // 4 // (
                 plan.rows.phases * plan.columns.phases * plan.out_total * plan.itemsize)), 32)
-    choose_blocks(plan, pixels, scratch)
+    choose_blocks(plan, pixels, scratch, sharing)
     plan.prepared = NULL
     plan.packed = plan.weights_in_place = False
     plan.parts = 1

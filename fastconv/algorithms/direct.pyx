@@ -16,7 +16,7 @@ from cython.parallel cimport prange, threadid
 from fastconv._kernels cimport (
     FASTCONV_LATENT_SUMS, fastconv_conv_args, flush_denormals, restore_mode, spare_shuffles)
 from fastconv.algorithms.panels cimport pack_narrow, pack_slice
-from fastconv.axes cimport aligned, even_part
+from fastconv.axes cimport aligned, ceil_div, even_part
 from fastconv.blocks cimport (
     Block, Phase, PixelClass, Source, Workspace, classify_pixels, find_runs, gather_block, locate_block, may_stream,
     open_phase, open_workspace, source_group, zero_block)
@@ -58,19 +58,25 @@ cdef char *packed_panel(const Job *job, const Phase *phase, Py_ssize_t unit) noe
         + taps * (packed_column(plan, unit + 1) - column))
 
 
-cdef void pack_unit(Job *job, Py_ssize_t unit) noexcept nogil:
-    """Pack one panel of one group, for every phase."""
+cdef void pack_unit(Job *job, Py_ssize_t unit, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
+    """Pack a share of one panel of one group (all of it, if narrow), for every phase."""
     cdef const Plan *plan = job.plan
-    cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels, row, column
+    cdef Py_ssize_t group = unit // plan.panels, panel = unit % plan.panels, lanes = plan.kernels.lanes
+    cdef Py_ssize_t width = packed_column(plan, unit + 1) - packed_column(plan, unit), row, column, depth, first, end
+    cdef char *to
     cdef Phase phase
     for row in range(plan.rows.phases):
         for column in range(plan.columns.phases):
             open_phase(plan, row, column, &phase)
+            to = packed_panel(job, &phase, unit)
             if plan.narrow:
-                pack_narrow(plan, job.w, &phase, group, panel, packed_panel(job, &phase, unit), &job.finite)
+                pack_narrow(plan, job.w, &phase, group, panel, to, &job.finite)
             else:
-                pack_slice(plan, job.w, &phase, group, panel, 0, phase.rows * phase.columns * plan.in_channels,
-                           packed_panel(job, &phase, unit), &job.finite)
+                depth = phase.rows * phase.columns * plan.in_channels
+                first = ceil_div(depth, lanes) * share // shares * lanes
+                end = min(ceil_div(depth, lanes) * (share + 1) // shares * lanes, depth)
+                to += first * width * plan.itemsize
+                pack_slice(plan, job.w, &phase, group, panel, first, end, to, &job.finite)
 
 
 cdef void choose_runs(
@@ -336,13 +342,14 @@ cdef void run_part(Job *job) noexcept nogil:
     """Every block, for the output channels of one part of the weights."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
+    cdef Py_ssize_t shares = 1 if plan.narrow else plan.threads
     cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
     if parallel:
-        for task in prange(job.first_unit, to_pack, num_threads=plan.threads, schedule="dynamic"):
-            pack_unit(job, task)
+        for task in prange(job.first_unit * shares, to_pack * shares, num_threads=plan.threads, schedule="dynamic"):
+            pack_unit(job, task // shares, task % shares, shares)
     else:
         for task in range(job.first_unit, to_pack):
-            pack_unit(job, task)
+            pack_unit(job, task, 0, 1)
     if plan.finite_only and not job.finite:
         return
     if parallel:
@@ -386,5 +393,5 @@ cdef bint pack_panels(const Plan *plan, const Tensor *w, char *packed) noexcept 
     cdef Py_ssize_t unit
     job.plan, job.w, job.packed, job.first_unit, job.finite = plan, w, packed, 0, True
     for unit in range(plan.units):
-        pack_unit(&job, unit)
+        pack_unit(&job, unit, 0, 1)
     return job.finite

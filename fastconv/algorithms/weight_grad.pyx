@@ -173,11 +173,11 @@ cdef void run_block(
     const Job *job, const Block *block, const Phase *phase, const Workspace *work, Py_ssize_t pixels,
     Py_ssize_t first, Py_ssize_t end, char *grad, bint accumulate,
 ) noexcept nogil:
-    """Add the share [first, end) of a block: units are kernel rows (or all of them), fastest, panels and groups."""
+    """Add the share [first, end) of a block: units are runs (or all of them at once), fastest, panels and groups."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t size = plan.itemsize, total = plan.out_total
-    cdef Py_ssize_t rows = 1 if plan.joined else plan.rows.taps, row_runs = 1 if plan.joined else phase.runs // rows
-    cdef Py_ssize_t unit, row, run, group, panel, start, width, opened = -1
+    cdef Py_ssize_t runs = 1 if plan.joined else phase.runs, across = 1 if plan.merged else phase.columns
+    cdef Py_ssize_t unit, run, group, panel, start, width, opened = -1
     cdef bint in_place, swapped = plan.swapped
     cdef fastconv_grad_args args
     args.pixels, args.rows, args.run_length = pixels, phase.run_length, phase.run_length
@@ -188,15 +188,15 @@ cdef void run_block(
     args.grad_stride = total
     args.permute, args.accumulate = spare_shuffles(), accumulate
     for unit in range(first, end):
-        row = unit % rows
-        panel = unit // rows % plan.panels
-        group = unit // (rows * plan.panels)
+        run = unit % runs
+        panel = unit // runs % plan.panels
+        group = unit // (runs * plan.panels)
         start = panel_start(plan, panel)
         width = panel_start(plan, panel + 1) - start
         args.columns = min(plan.out_channels - start, width)
         start += group * plan.out_channels
-        if opened != unit // rows:
-            opened = unit // rows
+        if opened != unit // runs:
+            opened = unit // runs
             swapped = plan.swapped or (plan.whole > 0 and panel + 1 == plan.panels)
             in_place = reads_in_place(job, block, phase, start, width, swapped)
             # What the next panel, group or block takes; of a packed panel, pixels that come soon.
@@ -208,25 +208,22 @@ cdef void run_block(
                 if group + 1 == plan.groups:
                     args.ahead += pixels * job.dy.column_stride - plan.out_total
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
-        if plan.clipped and not plan.trimmed:
-            select_pixels(plan, block, row, 0, work, &args)
-        for run in range(row * row_runs, (row + 1) * row_runs):
-            if plan.trimmed:
-                select_pixels(plan, block, row, run % row_runs, work, &args)
-            args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
-            args.grad = grad + size * (run * phase.run_length * total + start)
-            if plan.few_pixels:
-                plan.kernels.ger(&args)
-            elif swapped:
-                plan.kernels.grad_swapped(&args)
-            else:
-                plan.kernels.grad(&args)
+        if plan.clipped:
+            select_pixels(plan, block, run // across, run % across, work, &args)
+        args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
+        args.grad = grad + size * (run * phase.run_length * total + start)
+        if plan.few_pixels:
+            plan.kernels.ger(&args)
+        elif swapped:
+            plan.kernels.grad_swapped(&args)
+        else:
+            plan.kernels.grad(&args)
 
 
 cdef Py_ssize_t units_at_once(const Plan *plan, Py_ssize_t units) noexcept nogil:
-    """How many units go over all blocks before the others do: one, whose sums stay in L2, where all are too many."""
-    cdef bint many = units * plan.columns.taps * plan.in_channels * plan.panel * plan.itemsize > caches().l2
-    return 1 if many and plan.trimmed and not plan.gathered else max(units, 1)
+    """Units that go over all blocks before the others do: a kernel row, whose sums stay in L2, if all are too many."""
+    cdef bint many = units * plan.in_channels * plan.panel * plan.itemsize > caches().l2
+    return plan.columns.taps if many and plan.trimmed and not plan.gathered else max(units, 1)
 
 
 cdef void run_task(const Job *job, Py_ssize_t task, Py_ssize_t thread) noexcept nogil:
