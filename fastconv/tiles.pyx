@@ -285,9 +285,10 @@ cdef void size_sums(Winograd *w) noexcept nogil:
         plan.rows.taps * plan.columns.taps * plan.in_channels * plan.geometry.out_channels * size)
     cdef double shared
     w.blocks = ceil_div(w.tiles, GRAD_TILES)
-    w.block_tiles = ceil_div(w.tiles, w.blocks)
-    # Pieces are a part of the result, as blocks are; ranges are not.
+    # Pieces are a part of the result, as blocks are; ranges are not.  All have as many blocks: threads end together.
     w.pieces = max(min(MOST_PIECES, 1 + PARTIAL_BYTES // piece, ceil_div(w.blocks, 2)), 1)
+    w.blocks = (w.blocks + w.pieces // 2) // w.pieces * w.pieces
+    w.block_tiles = ceil_div(w.tiles, w.blocks)
     w.partial_bytes = (w.pieces - 1) * piece
     w.input_pitch = odd_lines(plan, w.depth * plan.groups)
     w.output_pitch = odd_lines(plan, plan.out_total)
