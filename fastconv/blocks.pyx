@@ -9,10 +9,12 @@ from libc.string cimport memset
 from fastconv._kernels cimport caches, fastconv_gather_args
 from fastconv.axes cimport Axis, same_taps
 from fastconv.kernel_choice cimport BEYOND_CACHES
-from fastconv.plan cimport INPUT_GRAD, Plan, Tensor
+from fastconv.plan cimport INPUT_GRAD, WEIGHT_GRAD, Plan, Tensor
 from fastconv.strips cimport SAME_SETS, copies_strips, copy_strips, goes_down, has_windows
 
 cdef Py_ssize_t DEPTHWISE_CHAIN = 256
+# Of a row, for all channels before others, where vectors of one channel share two sets of L1.
+cdef Py_ssize_t CLOSE_PIXELS = 8
 # Rows of a strip whose results are written past the caches: what is written should not be too far apart.
 cdef Py_ssize_t STREAMED_ROWS = 28
 # ... and of one whose input comes from memory, with other taps than 3x3.
@@ -374,12 +376,17 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     """
     cdef Py_ssize_t pixel = plan.panel * plan.itemsize * plan.columns.in_step
     cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
-    plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
+    plan.room_columns = 0
+    if plan.op == WEIGHT_GRAD:      # whose strips are a part of the result: they follow from the geometry alone
+        plan.strip_pixels, plan.strip_chain = plan.columns.block, max(DEPTHWISE_CHAIN, plan.columns.block)
+        if plan.group == 1 and plan.rows.taps == plan.columns.taps == 3 and (
+                plan.out_total * plan.itemsize % SAME_SETS == 0):
+            plan.strip_pixels, plan.strip_chain = CLOSE_PIXELS, 3 * CLOSE_PIXELS
+        return
     plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
     plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)
     if plan.streamed:
         plan.strip_pixels = plan.strip_rows = 4
-    plan.room_columns = 0
     if copies_strips(plan) and not (plan.gathered and (plan.rows.sparse or plan.columns.sparse)):
         copy_strips(plan)       # which sparse scratch is already
     elif goes_down(plan):

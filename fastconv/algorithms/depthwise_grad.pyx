@@ -115,7 +115,7 @@ cdef void run_depthwise_block(
     for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
     args.grad_stride, args.grad_columns, args.accumulate, args.shift = grad_stride, columns.taps, True, 0
-    args.group = plan.group
+    args.group, args.pairs = plan.group, not plan.streamed
     for image in range(block.images):
         row = 0
         while row < block.rows:
@@ -129,6 +129,7 @@ cdef void run_depthwise_block(
                 if plan.clipped:
                     area.end_column = same_taps(columns, 0, columns.taps, block.column, area.column, block.columns,
                                                 &first_column, &end_column)
+                area.end_column = min(area.end_column, area.column + plan.strip_pixels)
                 args.tap_rows, args.tap_columns = end_row - first_row, end_column - first_column
                 args.row_offset = work.offsets + first_row
                 args.grad = grad + size * grad_stride * plan.group * (first_row * columns.taps + first_column)

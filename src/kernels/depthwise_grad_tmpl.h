@@ -77,14 +77,15 @@ static FASTCONV_NOINLINE void K(depthwise_grad_split)(const fastconv_depthwise_g
     }
 }
 
-/* `rows` kernel rows from `row` on; rows, taps, stride and lanes are constants.  A vector that starts less than one
- * before the end of the channels takes the first channels of the pixel that follows: there is one less of those, and
- * parts of one before and after. */
+/* `rows` kernel rows from `row` on, for one or two vectors of channels; these, rows, taps, stride and lanes are
+ * constants.  A vector that starts less than one before the end of the channels takes the first channels of the pixel
+ * that follows: there is one less of those, and parts of one before and after. */
 static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad_args *args, ptrdiff_t row,
-                                                   ptrdiff_t channel, const int rows, const int taps,
-                                                   const int stride, const int lanes, const int grouped,
-                                                   V(index) index) {
-    const int split = !grouped && K(may_shift) && taps == 3 && stride == 1 && lanes == LANES && channel + LANES > args->channels;
+                                                   ptrdiff_t channel, const int vectors, const int rows,
+                                                   const int taps, const int stride, const int lanes,
+                                                   const int grouped, V(index) index) {
+    const int split = !grouped && K(may_shift) && vectors == 1 && taps == 3 && stride == 1 && lanes == LANES &&
+                      channel + LANES > args->channels;
     const int shift = (int)args->shift;
     const ptrdiff_t pixels = args->pixels - split;
     const ptrdiff_t in_step = args->in_stride, dy_step = args->dy_stride, step = args->tap_step;
@@ -92,20 +93,26 @@ static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad
     VEC sum[DEPTHWISE_SUMS];
 
     FASTCONV_UNROLL
-    for (int t = 0; t < rows * taps; t++) sum[t] = V(zero)();
+    for (int t = 0; t < vectors * rows * taps; t++) sum[t] = V(zero)();
     for (ptrdiff_t q = 0; q < args->rows; q++) {
         const REAL *in = (const REAL *)args->in + q * args->in_row + channel;
         const REAL *dy = (const REAL *)args->dy + q * args->dy_row + channel;
         ptrdiff_t p = 0;
         if (split) K(depthwise_grad_side)(in - in_step, step, offset, dy - dy_step, sum, rows, taps, shift, 1);
         for (; p + K(depthwise_grad_pixels) <= pixels; p += K(depthwise_grad_pixels)) {
-            K(depthwise_grad_window)(in, step, offset, dy, dy_step, sum, rows, K(depthwise_grad_pixels), taps, stride, lanes,
-                                     grouped, index);
+            FASTCONV_UNROLL
+            for (int v = 0; v < vectors; v++)
+                K(depthwise_grad_window)(in + v * LANES, step, offset, dy + v * LANES, dy_step, sum + v * rows * taps, rows,
+                                         K(depthwise_grad_pixels), taps, stride, lanes, grouped, index);
             in += K(depthwise_grad_pixels) * in_step;
             dy += K(depthwise_grad_pixels) * dy_step;
         }
-        for (; p < pixels; p++, in += in_step, dy += dy_step)
-            K(depthwise_grad_window)(in, step, offset, dy, dy_step, sum, rows, 1, taps, stride, lanes, grouped, index);
+        for (; p < pixels; p++, in += in_step, dy += dy_step) {
+            FASTCONV_UNROLL
+            for (int v = 0; v < vectors; v++)
+                K(depthwise_grad_window)(in + v * LANES, step, offset, dy + v * LANES, dy_step, sum + v * rows * taps, rows,
+                                         1, taps, stride, lanes, grouped, index);
+        }
         if (split) K(depthwise_grad_side)(in, step, offset, dy, sum, rows, taps, LANES - shift, 0);
     }
     if (split) {
@@ -117,8 +124,9 @@ static FASTCONV_INLINE void K(depthwise_grad_rows)(const fastconv_depthwise_grad
         return;
     }
     FASTCONV_UNROLL
-    for (int r = 0; r < rows; r++)
-        K(depthwise_grad_end)(args, (row + r) * args->grad_columns, channel, sum + r * taps, taps, lanes);
+    for (int r = 0; r < vectors * rows; r++)
+        K(depthwise_grad_end)(args, (row + r % rows) * args->grad_columns, channel + r / rows * LANES, sum + r * taps, taps,
+                              lanes);
 }
 
 /* Any stride and any number of taps: `rows` x `taps` of them, from `tap` of kernel row `row` on. */
@@ -167,9 +175,9 @@ static FASTCONV_INLINE void K(depthwise_grad_channel)(const fastconv_depthwise_g
     if (stride) {
         const int rows = DEPTHWISE_SUMS / taps < taps ? DEPTHWISE_SUMS / taps : taps;
         for (; r + rows <= args->tap_rows; r += rows)
-            K(depthwise_grad_rows)(args, r, channel, rows, taps, stride, lanes, grouped, index);
+            K(depthwise_grad_rows)(args, r, channel, 1, rows, taps, stride, lanes, grouped, index);
         for (; r < args->tap_rows; r++)
-            K(depthwise_grad_rows)(args, r, channel, 1, taps, stride, lanes, grouped, index);
+            K(depthwise_grad_rows)(args, r, channel, 1, 1, taps, stride, lanes, grouped, index);
         return;
     }
     if (args->tap_columns < 7 && (DEPTHWISE_WINDOWS || FASTCONV_KNOWN(lanes)))
@@ -188,6 +196,9 @@ static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_
     const ptrdiff_t whole = args->channels / LANES * LANES;
     const V(index) none = K(first_inputs)(1, 1);
     ptrdiff_t c = K(may_shift) ? args->shift : 0;
+    if (DEPTHWISE_SUMS >= 18 && taps == 3 && args->tap_rows == 3 && args->pairs)
+        for (; c + 2 * LANES <= whole; c += 2 * LANES)
+            K(depthwise_grad_rows)(args, 0, c, 2, 3, taps, stride, LANES, 0, none);
     for (; c < whole; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES, 0, none);
     /* Many channels have such before and after those that are aligned, where vectors are wider than NumPy aligns. */
     if (c < args->channels && taps == 3 && sizeof(VEC) > 16)
