@@ -73,7 +73,7 @@ COLD_MODULES = {
 }
 # Modules whose functions users see.  Those are objects of Cython's own, with signatures to look at,
 # for 5 KB of a wheel each; other modules have plain ones, as Python's own C modules do.
-PUBLIC_MODULES = {f"fastconv.{name}" for name in ("functional", "geometry", "packing")}
+PUBLIC_MODULES = {f"fastconv.{name}" for name in ("functional", "packing")}
 # GCC's: neither a pointer for every operand of an unrolled loop, nor copies of one for each way
 # into it, nor calls of memset; and what is alike stays in the order in which it was written, so
 # that archives compress it.  A fifth of the kernels, compressed, that saves no time.

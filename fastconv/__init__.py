@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from fastconv.config import __version__, get_include, show_config
 from fastconv.default_algorithm import get_default_algorithm, set_default_algorithm
 from fastconv.functional import conv2d, conv2d_input_grad, conv2d_weight_grad
-from fastconv.geometry import conv2d_output_shape
 from fastconv.layers import Conv2D
+from fastconv.output_shape import conv2d_output_shape
 from fastconv.packing import PackedWeights, pack
 from fastconv.thread_limits import get_num_threads, num_threads, set_num_threads
 

@@ -30,12 +30,3 @@ def resolve(
     dilation: Pair = 1,
     groups: SupportsIndex = 1,
 ) -> GeometryTuple: ...
-def conv2d_output_shape(
-    input_shape: Shape,
-    weight_shape: Shape,
-    *,
-    stride: Pair = 1,
-    padding: Padding = 0,
-    dilation: Pair = 1,
-    groups: SupportsIndex = 1,
-) -> tuple[int, ...]: ...

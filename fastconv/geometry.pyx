@@ -280,12 +280,11 @@ cdef int resolve_shapes(
     Geometry *g, object input_shape, object weight_shape, object stride, object padding, object dilation,
     object groups,
 ) except -1:
-    """Fill `g` from two shapes and the keywords; returns how many axes input_shape has."""
+    """Fill `g` from two shapes and the keywords."""
     cdef Options options
     cdef Py_ssize_t shape[4]
     cdef Py_ssize_t weights[4]
-    cdef int axes
-    axes = read_input_shape(shape, input_shape)
+    read_input_shape(shape, input_shape)
     read_shape(weights, weight_shape, "weight_shape", "KH KW C//groups O", 0)
     read_options(&options, stride, padding, dilation, groups)
     g.batch, g.in_height, g.in_width, g.in_channels = shape[0], shape[1], shape[2], shape[3]
@@ -294,7 +293,7 @@ cdef int resolve_shapes(
         raise ValueError(f"weight_shape must have {g.in_channels} / groups input channels "
                          f"for groups={options.groups}, got {weights[2]}")
     resolve_geometry(g, &options, "weight_shape")
-    return axes
+    return 0
 
 
 def resolve(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1):
@@ -305,57 +304,3 @@ def resolve(input_shape, weight_shape, stride=1, padding=0, dilation=1, groups=1
         g.batch, g.in_height, g.in_width, g.in_channels, g.kernel_height, g.kernel_width, g.out_channels,
         g.stride_height, g.stride_width, g.pad_top, g.pad_bottom, g.pad_left, g.pad_right,
         g.dilation_height, g.dilation_width, g.groups, g.out_height, g.out_width)
-
-
-def conv2d_output_shape(input_shape, weight_shape, *, stride=1, padding=0, dilation=1, groups=1):
-    """Shape of ``conv2d(x, w)`` without computing it.
-
-    Along each axis, with `top` and `bottom` the padding at its two ends::
-
-        OH = floor((H + top + bottom - dilation * (KH - 1) - 1) / stride) + 1
-
-    and ``OH = ceil(H / stride)`` for ``padding="same"`` [1]_.
-
-    Parameters
-    ----------
-    input_shape : tuple of int
-        Shape of x: (N, H, W, C), or (H, W, C) for one image.
-    weight_shape : tuple of int
-        Shape of w: (KH, KW, C // groups, O).
-    stride, dilation : int or pair of int, default 1
-        Vertical and horizontal, in pixels.
-    padding : int, pair, ((top, bottom), (left, right)), "valid" or "same", default 0
-        Zeros around the image, in pixels.
-    groups : int, default 1
-        Groups of channels that do not see each other.
-
-    Returns
-    -------
-    tuple of int
-        (N, OH, OW, O), or (OH, OW, O) for one image.
-
-    Raises
-    ------
-    ValueError
-        If a size is negative, the channels do not match or divide by `groups`, the kernel is larger
-        than the padded input, or a product of sizes overflows.
-    TypeError
-        If something is not an int or a tuple of them.
-
-    References
-    ----------
-    .. [1] V. Dumoulin, F. Visin, "A guide to convolution arithmetic for deep learning",
-       arXiv:1603.07285, 2016.
-
-    Examples
-    --------
-    >>> import fastconv
-    >>> fastconv.conv2d_output_shape((5, 5, 3), (3, 3, 3, 16))
-    (3, 3, 16)
-    >>> fastconv.conv2d_output_shape((8, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3)
-    (8, 112, 112, 64)
-    """
-    cdef Geometry g
-    if resolve_shapes(&g, input_shape, weight_shape, stride, padding, dilation, groups) == 3:
-        return (g.out_height, g.out_width, g.out_channels)
-    return (g.batch, g.out_height, g.out_width, g.out_channels)
