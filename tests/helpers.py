@@ -212,6 +212,7 @@ GEOMETRIES = [
     Conv((1, 6, 21, 3), (3, 3, 1, 3), groups=3, padding=1),  # one for each colour
     Conv((1, 8, 19, 96), (3, 3, 1, 96), groups=96, padding=1),  # depthwise, whole vectors
     Conv((1, 9, 9, 96), (3, 3, 1, 96), groups=96, padding=1, stride=2),
+    Conv((2, 7, 19, 512), (3, 3, 1, 512), groups=512, padding=1),  # dL/dW in strips of few pixels
     Conv((2, 8, 38, 33), (3, 3, 1, 33), groups=33, stride=2),  # dL/dx by pairs, the second first
     Conv((1, 11, 27, 18), (5, 5, 1, 18), groups=18, stride=2, padding="same"),
     Conv((2, 9, 23, 35), (5, 5, 1, 35), groups=35, padding=2),  # windows of five taps

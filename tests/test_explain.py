@@ -214,6 +214,36 @@ def test_threads_share_panels_where_a_block_takes_all_pixels():
         assert said["tasks"].startswith("2 on 2" if has_openmp() else "1 on 1")
 
 
+@pytest.mark.parametrize("which", PASSES)
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Conv((1, 27, 27, 64), (5, 5, 64, 64), padding=2),
+        Conv((1, 56, 56, 64), (7, 7, 64, 64), padding=3),
+        Conv((4, 28, 28, 128), (1, 1, 128, 512)),
+    ],
+    ids=str,
+)
+def test_threads_end_together(conv, which):
+    """Each has as many blocks, or a share of each."""
+    with fastconv.num_threads(2):
+        said = explain(conv, which, algorithm="direct").blocking
+    assert int(said["tasks"].split()[0]) % (2 if has_openmp() else 1) == 0
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Conv((4, 28, 28, 128), (1, 1, 128, 512)),
+        Conv((1, 112, 112, 128), (3, 3, 128, 128), padding=1),  # by Winograd's algorithm
+    ],
+    ids=str,
+)
+def test_pieces_of_weight_grad_are_even(conv):
+    said = explain(conv, "weight_grad").blocking
+    assert said["blocks"] % int(said["pieces"].split()[0]) == 0
+
+
 def test_large_weights_are_packed_in_parts():
     many_weights = Conv((4, 30, 30, 512), (3, 3, 512, 512))
     assert explain(many_weights).blocking["weights"].startswith("transformed in 4 parts")

@@ -38,6 +38,8 @@ LARGE = [
     Conv((2, 150, 201, 3), (1, 1, 3, 4)),  # several pixels a vector
     Conv((2, 9, 8, 60), (6, 5, 60, 150)),  # pixels with taps of their own
     Conv((1, 57, 59, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
+    Conv((1, 27, 27, 40), (5, 5, 40, 64), padding=2),  # one panel, which all threads pack
+    Conv((2, 17, 17, 80), (1, 7, 80, 150), padding=(0, 3)),  # dL/dW shared out by taps
 ]
 
 
