@@ -79,7 +79,7 @@ cdef extern from "kernel_table.h" nogil:
         const Py_ssize_t *row_offset
         void *grad
         Py_ssize_t grad_stride, grad_columns
-        int accumulate, pairs
+        int accumulate, two_vectors
 
     ctypedef struct fastconv_pack_args:
         Py_ssize_t rows, columns

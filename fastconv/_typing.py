@@ -1,4 +1,4 @@
-"""What arguments may be: names for type hints, imported by type checkers alone."""
+"""What arguments may be: names for type hints."""
 
 from collections.abc import Sequence
 from typing import Literal, SupportsIndex, TypeAlias

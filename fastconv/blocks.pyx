@@ -378,10 +378,11 @@ cdef void choose_strips(Plan *plan) noexcept nogil:
     cdef Py_ssize_t rows = plan.rows.block * plan.rows.in_step + plan.rows.taps, row
     plan.room_columns = 0
     if plan.op == WEIGHT_GRAD:      # whose strips are a part of the result: they follow from the geometry alone
-        plan.strip_pixels, plan.strip_chain = plan.columns.block, max(DEPTHWISE_CHAIN, plan.columns.block)
+        plan.strip_rows, plan.strip_pixels = plan.rows.block, plan.columns.block
+        plan.strip_chain = max(DEPTHWISE_CHAIN, plan.columns.block)
         if plan.group == 1 and plan.rows.taps == plan.columns.taps == 3 and (
                 plan.out_total * plan.itemsize % SAME_SETS == 0):
-            plan.strip_pixels, plan.strip_chain = CLOSE_PIXELS, 3 * CLOSE_PIXELS
+            plan.strip_pixels, plan.strip_chain = CLOSE_PIXELS, 3 * CLOSE_PIXELS    # three rows: measured
         return
     plan.strip_pixels = max(caches().l2 // 2 // (pixel * rows), 16)
     plan.strip_rows = max(caches().l2 // 2 // (pixel * plan.strip_pixels * plan.rows.in_step) // 4 * 4, 4)

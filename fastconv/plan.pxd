@@ -83,6 +83,5 @@ cdef void make_plan(
     const Tensor *weights, int threads, bint may_clip, bint tiled, Py_ssize_t *axis_memory) noexcept nogil
 cdef Py_ssize_t panel_start(const Plan *plan, Py_ssize_t panel) noexcept nogil
 cdef int useful_threads(const Plan *plan, int threads) noexcept nogil
-cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil
 cdef Py_ssize_t panels_bytes(const Plan *plan) noexcept nogil
 cdef const Prepared *prepared_for(const Plan *plan, const Tensor *weights) noexcept nogil

@@ -12,6 +12,7 @@ from fastconv.geometry cimport columns_make_channels, take_columns_as_channels
 from fastconv.kernel_choice cimport (
     MOST_PACKED, TARGET_PIXELS, choose_dot, choose_pass, choose_source, choose_vectors)
 from fastconv.padding cimport choose_trimmed
+from fastconv.shares cimport choose_shares, count_parts
 from fastconv.strips cimport goes_down, has_windows, room_bytes
 from fastconv.threads cimport serial_flops
 
@@ -35,27 +36,23 @@ cdef Py_ssize_t GRAD_PIECE = 384
 cdef Py_ssize_t MOST_PIECES = 16
 
 
-cdef Py_ssize_t even_parts(
-    Py_ssize_t extent, Py_ssize_t least, Py_ssize_t most, Py_ssize_t times, Py_ssize_t threads,
-) noexcept nogil:
-    """Parts, `least` to `most`, to cut each of `times` extents into, so that threads end together.
-
-    Parts have a cost: take the first number that is within a twentieth of the ideal, else the best.
-    """
-    cdef Py_ssize_t parts, rounds, best = least, fewest = -1
-    for parts in range(least, min(extent, most) + 1):
-        rounds = ceil_div(times * parts, threads) * ceil_div(extent, parts)
-        if fewest < 0 or rounds < fewest:
-            best, fewest = parts, rounds
-        if 20.0 * rounds * threads <= 21.0 * times * extent:
-            break
-    return best
+cdef void even_out(Plan *plan, Py_ssize_t threads) noexcept nogil:
+    """Cut blocks into up to twice as many, of images, else of rows (or columns), so that threads end together."""
+    cdef Axis *axis = &plan.rows if plan.images * plan.rows.extent >= threads else &plan.columns
+    cdef Py_ssize_t blocks = ceil_div(plan.images, plan.block_images), times = plan.images * plan.rows.blocks
+    if plan.block_images * plan.rows.block * plan.columns.block <= FEW_PIXELS:
+        return
+    if plan.block_images > 1:
+        plan.block_images = ceil_div(plan.images, count_parts(plan.images, blocks, 2 * blocks, 1, threads))
+    else:
+        times = times * plan.columns.blocks // axis.blocks
+        set_block(axis, ceil_div(axis.extent, count_parts(axis.extent, axis.blocks, 2 * axis.blocks, times, threads)))
 
 
 cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch, Py_ssize_t threads) noexcept nogil:
     """Grow a block column by column, row by row, image by image up to `pixels` and `scratch` bytes.
 
-    Where `threads` share blocks out, there may be up to twice as many, so that none has much more to do.
+    `threads` share blocks out, if more than one.
     """
     cdef Py_ssize_t pixel = plan.pixel_pitch * plan.itemsize * plan.planes
     cdef Axis *rows = &plan.rows
@@ -79,14 +76,8 @@ cdef void choose_blocks(Plan *plan, Py_ssize_t pixels, Py_ssize_t scratch, Py_ss
             steps = min(pixels // (rows.block * columns.block), scratch // one_row if one_row else plan.images)
             steps = ceil_div(plan.images, max(min(steps, plan.images), 1))
             plan.block_images = ceil_div(plan.images, steps)
-    if threads > 1 and plan.block_images * rows.block * columns.block > FEW_PIXELS:
-        if rows.blocks * columns.blocks == 1:
-            steps = ceil_div(plan.images, plan.block_images)
-            plan.block_images = ceil_div(plan.images, even_parts(plan.images, steps, 2 * steps, 1, threads))
-        else:
-            steps = rows.blocks
-            set_block(rows, ceil_div(rows.extent, even_parts(
-                rows.extent, steps, 2 * steps, plan.images * columns.blocks, threads)))
+    if threads > 1:
+        even_out(plan, threads)
     plan.image_blocks = ceil_div(plan.images, plan.block_images)
     plan.blocks = plan.image_blocks * rows.blocks * columns.blocks
     plan.block_pixels = plan.block_images * rows.block * columns.block
@@ -234,11 +225,6 @@ cdef void choose_packing(Plan *plan, const Tensor *weights) noexcept nogil:
     use_prepared(plan, weights)
 
 
-cdef Py_ssize_t choose_shares(Py_ssize_t tasks, Py_ssize_t units, Py_ssize_t threads) noexcept nogil:
-    """Shares to cut the units of each task into, so that threads end together; each gathers its input again."""
-    return even_parts(units, 1, 4 * threads, tasks, threads)
-
-
 cdef bint shares_panels(const Plan *plan, Py_ssize_t threads, Py_ssize_t pixels) noexcept nogil:
     """Whether threads had better share out groups or panels than pixels, of which one block takes so many.
 
@@ -248,7 +234,7 @@ cdef bint shares_panels(const Plan *plan, Py_ssize_t threads, Py_ssize_t pixels)
     if not (plan.rows.covered and plan.columns.covered):
         return False
     return plan.groups >= MANY_GROUPS * threads or (
-        not plan.depthwise and plan.groups * plan.panels % threads == 0
+        plan.groups * plan.panels % threads == 0
         and plan.images * plan.rows.extent * plan.columns.extent <= pixels)
 
 
@@ -273,7 +259,7 @@ cdef Py_ssize_t choose_pieces(const Plan *plan, Py_ssize_t grad_bytes) noexcept 
 
 cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     cdef Py_ssize_t grad_bytes
-    cdef bint uneven
+    cdef bint uneven, many
     plan.threads = threads
     plan.pieces = 1
     plan.shares = 1
@@ -281,7 +267,7 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     if plan.op == WEIGHT_GRAD:
         plan.units = 1 if plan.joined else plan.rows.taps
         if not plan.depthwise:
-            plan.units *= plan.groups * plan.panels * (1 if plan.joined or plan.merged else plan.columns.taps)
+            plan.units *= plan.groups * plan.panels * (1 if plan.merged else plan.columns.taps)
         grad_bytes = whole_lines(plan.geometry.kernel_height * plan.geometry.kernel_width * plan.geometry.out_channels
                                  * (plan.geometry.in_channels // plan.geometry.groups) * plan.itemsize)
         plan.pieces = choose_pieces(plan, max(grad_bytes, 1))
@@ -290,10 +276,10 @@ cdef void choose_tasks(Plan *plan, int threads) noexcept nogil:
     else:
         plan.units = 1 if plan.depthwise else plan.groups * plan.panels
         plan.tasks = plan.blocks
-    # Blocks with pixels of no phase are zeroed first, by the one task they belong to; kernel rows of a depthwise dL/dW
-    # read the same lines, and are better not apart.
-    if plan.threads > 1 and plan.rows.covered and plan.columns.covered and not (
-            plan.depthwise and plan.tasks > 4 * plan.threads):
+    # Blocks with pixels of no phase are zeroed first, by the one task they belong to.  Kernel rows of a depthwise dL/dW
+    # read the same lines: three, whose sums fit the registers, only go apart where threads would have nothing to do.
+    many = plan.tasks >= plan.threads if plan.rows.taps <= 3 else plan.tasks > 4 * plan.threads
+    if plan.threads > 1 and plan.rows.covered and plan.columns.covered and not (plan.depthwise and many):
         # Pieces that differ much are shared out one by one.
         uneven = 20 * plan.pieces * ceil_div(plan.blocks, plan.pieces) > 21 * plan.blocks and not plan.depthwise
         plan.shares = choose_shares(1 if uneven else plan.tasks, plan.units // plan.parts, plan.threads)
@@ -380,10 +366,12 @@ cdef void make_plan(
         pixels, scratch = GRAD_PIXELS, DEPTHWISE_SCRATCH if plan.depthwise else MOST_SCRATCH
     elif not plan.depthwise:
         pixels = most_pixels(plan, &scratch)
-    if threads > 1 and op != WEIGHT_GRAD and not shares_panels(plan, threads, pixels):
-        # A block for every thread, as long as it fills some tiles.
-        sharing = 1 if plan.depthwise else threads
-        pixels = min(pixels, max(ceil_div(plan.images * plan.rows.extent, threads) * plan.columns.extent, FEW_PIXELS))
+    if threads > 1 and op != WEIGHT_GRAD and not plan.depthwise and not shares_panels(plan, threads, pixels):
+        # A block for every thread, of whole rows if there are as many, as long as it fills some tiles.
+        sharing, rows = threads, plan.images * plan.rows.extent
+        rows = ceil_div(rows, threads) * plan.columns.extent if rows >= threads else (
+            ceil_div(rows * plan.columns.extent, threads))
+        pixels = min(pixels, max(rows, FEW_PIXELS))
     if plan.depthwise:          # goes by rows, as many as fit
         pixels = DEPTHWISE_PIXELS
         down = goes_down(plan) or (plan.group > 1 and has_windows(plan))

@@ -7,7 +7,8 @@ goes through the channels of the first square, then of the next.
 from fastconv._kernels cimport caches
 from fastconv.axes cimport ceil_div, whole_lines
 from fastconv.geometry cimport Geometry
-from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, choose_shares, prepared_for, useful_threads
+from fastconv.plan cimport WEIGHT_GRAD, Plan, Tensor, prepared_for, useful_threads
+from fastconv.shares cimport choose_shares
 from fastconv.spans cimport (
     MOST_POINTS, PAIR_POINTS, find_span, leaves_pairs, points_along, squares_along, tiles_along)
 
@@ -36,7 +37,7 @@ cdef Py_ssize_t MOST_BYTES = 6 << 20
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
 cdef Py_ssize_t MOST_SHARED = 30 << 20
 cdef Py_ssize_t MOST_TILES = 96
-# dL/dW sums each block from zero: its tiles are a part of the result, whatever the caches.
+# dL/dW sums each block from zero: its tiles, about so many, are a part of the result, whatever the caches.
 cdef Py_ssize_t GRAD_TILES = 64
 cdef Py_ssize_t GRAD_RANGE = 128
 cdef Py_ssize_t MANY_RANGES = 8

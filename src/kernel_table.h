@@ -118,7 +118,7 @@ typedef struct {
     void *grad;                       /* [tap_rows * grad_columns * group] rows, grad_stride apart */
     ptrdiff_t grad_stride, grad_columns;
     int accumulate;
-    int pairs;                        /* two vectors of channels at a time, which share pages, do well: no other sums */
+    int two_vectors;                  /* two vectors of channels at a time, which share pages, do well: no other sums */
 } fastconv_depthwise_grad_args;
 
 /* panel[k][n] = source[k * row_stride + n * column_stride] for n < columns, 0 up to whole vectors;

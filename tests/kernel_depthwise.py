@@ -328,7 +328,7 @@ def depthwise_phases_cases(table):
 
 def depthwise_grad(
     call, pixels, channels, taps, stride, dilation, accumulate, skipped, height, shift=0, group=1,
-    pairs=False,
+    two_vectors=False,
 ):  # fmt: skip
     rows, columns = taps
     channels = -(-channels // group) * group
@@ -359,7 +359,7 @@ def depthwise_grad(
         group=group,
         shift=shift if fields["in_stride"] == dy.stride == channels else 0,
         accumulate=accumulate,
-        pairs=pairs,
+        two_vectors=two_vectors,
     )
 
 
@@ -383,14 +383,14 @@ def depthwise_grad_cases(table):
     groups = itertools.cycle([1, 2, 1, 1, *(g for g in (4, 8, 16) if g <= table["lanes"]), 1])
     accumulate = itertools.cycle((False, True, True, False, True))
     skipped, height = itertools.cycle((0, 0, 1, 0, 2)), itertools.cycle((1, 2, 1, 3, 0, 2, 1))
-    pairs = itertools.cycle((True, False, True))
+    two = itertools.cycle((True, False, True))
     for sizes in depthwise_grad_sizes(table):
         yield case(**sizes, accumulate=next(accumulate), skipped=next(skipped), height=next(height),
-                   group=next(groups), pairs=next(pairs))  # fmt: skip
+                   group=next(groups), two_vectors=next(two))  # fmt: skip
     if table["lanes"] * np.dtype(table["dtype"]).itemsize == 64:
         window = case(stride=1, dilation=1, accumulate=True, skipped=0)
         shifts = (1, 3, table["lanes"] - 1)
         for vectors, rows, shift in itertools.product((1, 3), (1, 3, 4), shifts):
             for pixels, height in ((1, 1), (2, 3), (6, 2)):
                 sizes = case(pixels=pixels, channels=vectors * table["lanes"], taps=(rows, 3))
-                yield window | sizes | case(height=height, shift=shift, pairs=next(pairs))
+                yield window | sizes | case(height=height, shift=shift, two_vectors=next(two))

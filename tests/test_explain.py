@@ -221,6 +221,9 @@ def test_threads_share_panels_where_a_block_takes_all_pixels():
         Conv((1, 27, 27, 64), (5, 5, 64, 64), padding=2),
         Conv((1, 56, 56, 64), (7, 7, 64, 64), padding=3),
         Conv((4, 28, 28, 128), (1, 1, 128, 512)),
+        Conv((3, 20, 20, 64), (3, 3, 64, 64), padding=1),
+        Conv((1, 1, 8000, 64), (1, 1, 64, 64)),
+        Conv((1, 8000, 1, 64), (1, 1, 64, 64)),
     ],
     ids=str,
 )

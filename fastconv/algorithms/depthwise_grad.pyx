@@ -115,7 +115,7 @@ cdef void run_depthwise_block(
     for row in range(rows.taps):
         work.offsets[row] = tap_offset(plan, source, row, 0)
     args.grad_stride, args.grad_columns, args.accumulate, args.shift = grad_stride, columns.taps, True, 0
-    args.group, args.pairs = plan.group, not plan.streamed
+    args.group, args.two_vectors = plan.group, not plan.streamed
     for image in range(block.images):
         row = 0
         while row < block.rows:

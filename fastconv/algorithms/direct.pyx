@@ -342,7 +342,7 @@ cdef void run_part(Job *job) noexcept nogil:
     """Every block, for the output channels of one part of the weights."""
     cdef const Plan *plan = job.plan
     cdef Py_ssize_t task, to_pack = job.end_unit if plan.packed and plan.prepared == NULL else 0
-    cdef Py_ssize_t shares = 1 if plan.narrow else plan.threads
+    cdef Py_ssize_t shares = 1 if plan.narrow or plan.units >= 4 * plan.threads else plan.threads
     cdef bint parallel = plan.threads > 1       # else without the cost of opening a parallel region
     if parallel:
         for task in prange(job.first_unit * shares, to_pack * shares, num_threads=plan.threads, schedule="dynamic"):

@@ -4,7 +4,7 @@
         for each block of the piece
             gather the input it reads
             for each panel of dy, packed: grad kernel for each run of every kernel row, over the pixels
-            that read inside (where taps are left out, a panel and kernel row at a time goes over all blocks)
+            that read inside (where taps are left out, as many runs as a kernel row has go over all blocks)
     add the pieces in order
 
 Each block is summed from zero and added to its piece.  Blocks and pieces follow from the geometry,
@@ -208,7 +208,7 @@ cdef void run_block(
                 if group + 1 == plan.groups:
                     args.ahead += pixels * job.dy.column_stride - plan.out_total
             open_dy(job, block, work, start, args.columns, width, in_place, &args)
-        if plan.clipped:
+        if plan.clipped and (plan.trimmed or run % across == 0 or unit == first):
             select_pixels(plan, block, run // across, run % across, work, &args)
         args.in_offset = (0 if plan.joined else work.offsets[run]) + group * source_group(plan)
         args.grad = grad + size * (run * phase.run_length * total + start)
@@ -221,7 +221,7 @@ cdef void run_block(
 
 
 cdef Py_ssize_t units_at_once(const Plan *plan, Py_ssize_t units) noexcept nogil:
-    """Units that go over all blocks before the others do: a kernel row, whose sums stay in L2, if all are too many."""
+    """Units that go over all blocks before others do: as many as a kernel row has, whose sums stay in L2, or all."""
     cdef bint many = units * plan.in_channels * plan.panel * plan.itemsize > caches().l2
     return plan.columns.taps if many and plan.trimmed and not plan.gathered else max(units, 1)
 

@@ -196,7 +196,7 @@ static FASTCONV_INLINE void K(depthwise_grad_channels)(const fastconv_depthwise_
     const ptrdiff_t whole = args->channels / LANES * LANES;
     const V(index) none = K(first_inputs)(1, 1);
     ptrdiff_t c = K(may_shift) ? args->shift : 0;
-    if (DEPTHWISE_SUMS >= 18 && taps == 3 && args->tap_rows == 3 && args->pairs)
+    if (DEPTHWISE_SUMS >= 18 && taps == 3 && args->tap_rows == 3 && args->two_vectors)
         for (; c + 2 * LANES <= whole; c += 2 * LANES)
             K(depthwise_grad_rows)(args, 0, c, 2, 3, taps, stride, LANES, 0, none);
     for (; c < whole; c += LANES) K(depthwise_grad_channel)(args, c, taps, stride, LANES, 0, none);
