@@ -40,6 +40,7 @@ LARGE = [
     Conv((1, 57, 59, 48), (3, 3, 12, 64), padding="same", groups=4, stride=2, dilation=2),
     Conv((1, 27, 27, 40), (5, 5, 40, 64), padding=2),  # one panel, which all threads pack
     Conv((2, 17, 17, 96), (1, 7, 96, 150), padding=(0, 3)),  # dL/dW shared out by taps
+    Conv((2, 9, 9, 300), (3, 3, 300, 520), padding=1),  # panels packed in parts, in float64
     Conv((17, 23, 23, 8), (1, 1, 8, 16)),  # pieces of dL/dW that differ
     Conv((1, 1, 4001, 24), (1, 3, 24, 40), padding=(0, 1)),  # one row
     Conv((3, 20, 20, 512), (3, 3, 1, 512), padding=1, groups=512),  # strips of dL/dW
